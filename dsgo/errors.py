@@ -1,0 +1,98 @@
+"""The exceptions of DSGo. Each class takes facts and writes its own message.
+
+DSGoError                 anything a user can mend: shown as one message, without a traceback
+├── SettingError          a setting is missing or wrong
+├── DataError             a table cannot be used: names file, column, first row and what to do
+├── SourceError           raw data cannot be fetched or read
+├── StoreError            the FTP store refused or failed
+├── ServiceError          a server does not start, answer or stop
+├── StepError             a step of a pipeline failed
+├── RegistryError         the registry has not what was asked for
+│   └── NoProductionModel no version is in Production yet
+└── GateError             a promotion cannot be judged
+"""
+
+from __future__ import annotations
+
+
+class DSGoError(Exception):
+    """Base of all errors that a user can mend."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} {remedy}".strip())
+
+
+class SettingError(DSGoError):
+    """A setting is missing or has a value that cannot be used."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        self.name = name
+        super().__init__(f"The setting {name}={value!r} cannot be used: it must be {expected}.")
+
+
+class DataError(DSGoError):
+    """A table cannot be used. `file`, `column` and `row` (1 is the first data row) say where."""
+
+    def __init__(
+        self, file: object, problem: str, remedy: str = "", *, column: str | None = None, row: int | None = None
+    ) -> None:
+        self.file, self.column, self.row = str(file), column, row
+        where = [str(file)]
+        if column is not None:
+            where.append(f"column {column}")
+        if row is not None:
+            where.append(f"row {row}")
+        super().__init__(f"{', '.join(where)}: {problem}", remedy)
+
+
+class SourceError(DSGoError):
+    """Raw data cannot be fetched or read."""
+
+    def __init__(self, source: str, problem: str, remedy: str = "") -> None:
+        self.source = source
+        super().__init__(f"{source}: {problem}", remedy)
+
+
+class StoreError(DSGoError):
+    """The FTP store refused or failed. Never carries a credential."""
+
+    def __init__(self, server: str, path: str, reply: object, remedy: str = "") -> None:
+        self.server, self.path = server, path
+        super().__init__(f"FTP store {server}, path {path!r}: {reply}", remedy)
+
+
+class ServiceError(DSGoError):
+    """A server does not start, answer or stop."""
+
+    def __init__(self, service: str, problem: str, remedy: str = "") -> None:
+        self.service = service
+        super().__init__(f"{service}: {problem}", remedy)
+
+
+class StepError(DSGoError):
+    """A step of a pipeline failed."""
+
+    def __init__(self, step: str, problem: str, remedy: str = "") -> None:
+        self.step = step
+        super().__init__(f"Step {step}: {problem}", remedy)
+
+
+class RegistryError(DSGoError):
+    """The model registry has not what was asked for."""
+
+
+class NoProductionModel(RegistryError):
+    """No version of the collection's model is in Production."""
+
+    def __init__(self, collection: str) -> None:
+        self.collection = collection
+        super().__init__(
+            f"No model of the collection {collection!r} is in Production yet.",
+            f"Train and promote one with `make run COLLECTION={collection}`.",
+        )
+
+
+class GateError(DSGoError):
+    """A promotion cannot be judged, so it is refused."""

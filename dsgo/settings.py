@@ -1,0 +1,183 @@
+"""The settings of one copy of DSGo: the only reader of the environment.
+
+Each setting comes from the environment, else from `$DSGO_HOME/.env`, else has a default. The file is written, readable
+by its owner only, when the first server starts; it holds the FTP password that was made up for this copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from dsgo.errors import SettingError
+
+HOST = "127.0.0.1"  # one spelling everywhere: MLflow compares hosts of artifact URIs letter by letter
+CHECKOUT = Path(__file__).resolve().parent.parent
+PASSIVE_PORTS = 40  # data connections that the FTP server can have open at once
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Addresses, ports and folders of one copy of DSGo. `ftp_password` never shows in a repr."""
+
+    home: Path
+    ftp_port: int = 2121
+    tracking_port: int = 5000
+    dashboard_port: int = 8050
+    serve_port: int = 8003
+    ftp_user: str = "dsgo"
+    ftp_password: str = field(default="", repr=False)
+    database_url: str = field(default="", repr=False)
+    checkout: Path = CHECKOUT
+
+    @property
+    def env_file(self) -> Path:
+        """The file that keeps what was generated for this copy."""
+        return self.home / ".env"
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the MLflow tracking server."""
+        return f"http://{HOST}:{self.tracking_port}"
+
+    @property
+    def artifact_root(self) -> str:
+        """Root of all artifacts, without credentials."""
+        return f"ftp://{HOST}:{self.ftp_port}/artifacts"
+
+    @property
+    def dashboard_url(self) -> str:
+        """Address of the dashboard."""
+        return f"http://{HOST}:{self.dashboard_port}"
+
+    @property
+    def serve_url(self) -> str:
+        """Address of the REST endpoint of the Production model."""
+        return f"http://{HOST}:{self.serve_port}"
+
+    @property
+    def ftp_root(self) -> Path:
+        """Folder that the FTP server shows as its root; artifacts lie in `artifacts` below it."""
+        return self.home / "ftp"
+
+    @property
+    def tracking_database(self) -> Path:
+        """SQLite file of the tracking server and the registry."""
+        return self.home / "mlflow.db"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the servers' logs."""
+        return self.home / "logs"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of downloads that can be made again."""
+        return self.home / "cache"
+
+    @property
+    def wheels(self) -> Path:
+        """Folder of the locally built `dsgo` wheel, for environments of single projects."""
+        return self.home / "wheels"
+
+    @property
+    def passive_ports(self) -> range:
+        """Data ports of the FTP server, fixed and derived from its port so that two copies do not meet."""
+        first = self.ftp_port + 10_000 if self.ftp_port + 10_000 + PASSIVE_PORTS <= 65_535 else self.ftp_port - 10_000
+        return range(first, first + PASSIVE_PORTS)
+
+    def child_environment(self) -> dict[str, str]:
+        """What a plain `mlflow` command or a step's process needs, to be laid over the caller's environment.
+
+        Carries no password: whoever needs it reads it from `env_file`, which `DSGO_HOME` names.
+        """
+        return {
+            "DSGO_HOME": str(self.home),
+            "DSGO_FTP_PORT": str(self.ftp_port),
+            "DSGO_TRACKING_PORT": str(self.tracking_port),
+            "DSGO_DASHBOARD_PORT": str(self.dashboard_port),
+            "DSGO_SERVE_PORT": str(self.serve_port),
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "UV_FIND_LINKS": str(self.wheels),
+            "PIP_FIND_LINKS": " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS", ""), str(self.wheels)])),
+            "UV_PYTHON_DOWNLOADS": "never",
+        }
+
+
+def _port(values: Mapping[str, str | None], name: str, default: int) -> int:
+    text = values.get(name) or str(default)
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_535:
+        raise SettingError(name, text, "a port number from 1024 to 65535")
+    return int(text)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings in force. Reads `environ` (the process's by default) over `$DSGO_HOME/.env`.
+
+    Raises:
+        SettingError: a port is no number from 1024 to 65535, or two services share one.
+    """
+    environ = os.environ if environ is None else environ
+    home = Path(environ.get("DSGO_HOME") or CHECKOUT / ".dsgo").expanduser().absolute()
+    values = {**dotenv_values(home / ".env"), **{k: v for k, v in environ.items() if v}}
+    ports = {
+        "DSGO_FTP_PORT": _port(values, "DSGO_FTP_PORT", 2121),
+        "DSGO_TRACKING_PORT": _port(values, "DSGO_TRACKING_PORT", 5000),
+        "DSGO_DASHBOARD_PORT": _port(values, "DSGO_DASHBOARD_PORT", 8050),
+        "DSGO_SERVE_PORT": _port(values, "DSGO_SERVE_PORT", 8003),
+    }
+    for name, port in ports.items():
+        for other, taken in ports.items():
+            if other < name and port == taken:
+                raise SettingError(name, port, f"different from {other}")
+    return Settings(
+        home=home,
+        ftp_port=ports["DSGO_FTP_PORT"],
+        tracking_port=ports["DSGO_TRACKING_PORT"],
+        dashboard_port=ports["DSGO_DASHBOARD_PORT"],
+        serve_port=ports["DSGO_SERVE_PORT"],
+        ftp_user=values.get("DSGO_FTP_USER") or "dsgo",
+        ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
+        database_url=values.get("DSGO_DATABASE_URL") or f"sqlite:///{home / 'dsgo.db'}",
+    )
+
+
+def prepare(settings: Settings) -> Settings:
+    """Make the state folder and, once, its `.env` with a generated FTP password; return the settings then in force."""
+    for folder in (settings.home, settings.ftp_root / "artifacts", settings.logs, settings.cache, settings.wheels):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not settings.env_file.exists():
+        password = settings.ftp_password or secrets.token_urlsafe(24)
+        part = settings.env_file.with_name(f".env.{os.getpid()}")
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"DSGO_FTP_USER={settings.ftp_user}\nDSGO_FTP_PASSWORD={password}\n")
+        try:
+            os.link(part, settings.env_file)  # fails if another process was first: its password stands
+        except FileExistsError:
+            pass
+        finally:
+            part.unlink()
+    return load({**os.environ, **_explicit(settings)})
+
+
+def _explicit(settings: Settings) -> dict[str, str]:
+    return {
+        "DSGO_HOME": str(settings.home),
+        "DSGO_FTP_PORT": str(settings.ftp_port),
+        "DSGO_TRACKING_PORT": str(settings.tracking_port),
+        "DSGO_DASHBOARD_PORT": str(settings.dashboard_port),
+        "DSGO_SERVE_PORT": str(settings.serve_port),
+    }
+
+
+def password_hash(password: str, salt: bytes) -> bytes:
+    """scrypt hash of the FTP password (RFC 7914, n=2^14, r=8, p=1), so that the server need not keep it in clear."""
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)
