@@ -1,8 +1,8 @@
 """Table → figure, the same for the report (SVG) and the dashboard (Plotly).
 
 `describe` decides what is drawn and how; `svg` and `plotly_figure` only draw it. Blue and vermilion of Okabe and Ito's
-palette (jfly.uni-koeln.de/color, 2008) stay apart for colour-blind readers and have a contrast of 3:1 or more on white and
-on black.
+palette (jfly.uni-koeln.de/color, 2008) stay apart for colour-blind readers and have a contrast of 3:1 or more on white
+and on black.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dsgo.wording import quantity
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 GREY = "#808080"
-BAND_OPACITY = 0.25
+BAND_OPACITY = 0.3
 DAYS_LABELLED = 8  # more labels than these run into each other on a phone
 
 
@@ -42,7 +44,7 @@ class Line:
 FORECAST = Line("forecast", "Forecast", BLUE, 2.0)
 RECORDED = Line("recorded", "Recorded", VERMILION, 1.6)
 LINES = (FORECAST, RECORDED)
-BAND_NAME = "80 % interval (p10–p90)"
+BAND_NAME = "80 % interval"  # p10 to p90
 
 
 @dataclass(frozen=True)
@@ -114,18 +116,6 @@ def describe(table: pd.DataFrame, target: str, info: Mapping[str, Any]) -> Forec
         unit=column["unit"],
         table=drawn.tz_convert(info["timezone"]),
     )
-
-
-def quantity(value: float, unit: str) -> str:
-    """A value with its unit, to three significant digits: `1.23 GW`, `4,530 MW`. A dash where there is none."""
-    if not math.isfinite(value):
-        return "–"
-    space = "\N{NO-BREAK SPACE}"
-    return f"{value:,.{_decimals(value)}f}{space}{unit}" if value else f"0{space}{unit}"
-
-
-def _decimals(value: float) -> int:
-    return min(max(2 - math.floor(math.log10(abs(float(f"{value:.3g}")))), 0), 9)
 
 
 def svg(figure: ForecastFigure, name: str) -> str:
@@ -220,10 +210,10 @@ def plotly_figure(figure: ForecastFigure) -> go.Figure:
     drawn.update_layout(
         template="none",
         height=340,
-        margin={"l": 56, "r": 12, "t": 8, "b": 64},
+        margin={"l": 48, "r": 12, "t": 8, "b": 58},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "inherit", "size": 13},
+        font={"family": "inherit", "size": 12},
         hovermode="x unified",
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
         xaxis={
@@ -231,6 +221,7 @@ def plotly_figure(figure: ForecastFigure) -> go.Figure:
             "title": {"text": f"Local time ({escape(figure.timezone)})", "font": {"size": 12}},
             "tickvals": figure.days.tz_localize(None),
             "ticktext": [f"{day:%a}<br>{day.day} {day:%b}" for day in figure.days],
+            "tickangle": 0,
             "range": [local[0], local[-1]],
             "hoverformat": "%A %-d %B %Y, %H:%M",
         },

@@ -1,7 +1,7 @@
 """How the model in Production did: its out-of-sample forecasts beside what was recorded, with scores of any span.
 
-An hour counts only if the model that forecast it had not learned from it. Up to the version's `trained_to` that holds for
-the hours of the window, forecast by the evaluated twin; after it, for forecasts by the version itself.
+An hour counts only if the model that forecast it had not learned from it. Up to the version's `trained_to` that holds
+for the hours of the window, forecast by the evaluated twin; after it, for forecasts by the version itself.
 """
 
 from __future__ import annotations

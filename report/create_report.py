@@ -2,7 +2,7 @@
 
 Reads: the model in Production, its out-of-sample forecasts and its dataset, through `dsgo.registry`.
 Writes: `<output>/<collection>_<week>.html`; equal input gives equal bytes.
-Fails when: the collection is unknown, nothing is in Production, the week is malformed, was learned from, or has no data.
+Fails when: the collection is unknown, nothing is in Production, or the week is malformed, learned from, or empty.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dsgo import collection as collections
-from dsgo import figures, settings
+from dsgo import figures, settings, wording
 from dsgo.errors import DSGoError
-from dsgo.review import Review, Score, Usual, review, utc
+from dsgo.review import Review, review, utc
 from dsgo.weeks import Week
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -88,23 +88,23 @@ def describe(production: Any, reviewed: Review, week: Week) -> dict[str, Any]:
         "synthetic": production.synthetic,
         "version": production.version,
         "model": str(production.step).replace("_", " "),
-        "promoted": _moment(production.promoted_at),
-        "learned": f"{_moment(production.trained_from)} to {_moment(production.trained_to)}",
-        "naive": f"the value recorded {_lag(info['naive']['lag'])} earlier",
+        "promoted": wording.moment(production.promoted_at),
+        "learned": f"{wording.moment(production.trained_from)} to {wording.moment(production.trained_to)}",
+        "naive": f"the value recorded {wording.duration(info['naive']['lag'])} earlier",
         "targets": targets,
         "hours": len(hours),
         "counted": counted,
         "live": reviewed.live(hours),
         "forecast_hours": len(reviewed.table.index.intersection(hours)),
-        "window": f"{_moment(reviewed.window_start)} to {_moment(reviewed.window_end)}",
-        "window_start": _moment(reviewed.window_start),
-        "trained_to": _moment(production.trained_to),
+        "window": f"{wording.moment(reviewed.window_start)} to {wording.moment(reviewed.window_end)}",
+        "window_start": wording.moment(reviewed.window_start),
+        "trained_to": wording.moment(production.trained_to),
         "inputs": [
             f"{info['columns'][name].get('description') or name} ({info['columns'][name]['unit']})"
             for name in info["columns"]
             if info["columns"][name]["role"] == "input"
         ],
-        "period": f"{_moment(info['period']['start'])} to {_moment(info['period']['end'])}",
+        "period": f"{wording.moment(info['period']['start'])} to {wording.moment(info['period']['end'])}",
         "rows": f"{info['rows']:,}",
         "repairs": [_repair(repair) for repair in info["repairs"]],
         "source": info["source"],
@@ -129,55 +129,15 @@ def _target(reviewed: Review, target: str, hours: pd.DatetimeIndex) -> dict[str,
         "title": figure.title,
         "svg": Markup(figures.svg(figure, f"figure-{reviewed.targets.index(target)}")),
         "alternative": figure.alternative,
-        "verdict": _verdict(score, usual, unit),
-        "mae": _pair(score, "mae", unit),
-        "rmse": _pair(score, "rmse", unit),
-        "skill": _percent(score.skill) if score else "–",
-        "coverage": _percent(score.coverage80) if score else "–",
-        "usual": _range(usual, unit),
-        "window": _pair(whole, "rmse", unit),
+        "verdict": wording.verdict(score, usual, unit),
+        "mae": wording.pair(score, "mae", unit),
+        "rmse": wording.pair(score, "rmse", unit),
+        "skill": wording.percent(score.skill) if score else "–",
+        "coverage": wording.percent(score.coverage80) if score else "–",
+        "usual": wording.span(usual, unit),
+        "window": wording.pair(whole, "rmse", unit),
         "hours": score.hours if score else 0,
     }
-
-
-def _verdict(score: Score | None, usual: Usual | None, unit: str) -> str:
-    """The week in a sentence or two."""
-    if score is None:
-        return "No hour of this week can be scored."
-    rmse, naive = figures.quantity(score.rmse, unit), figures.quantity(score.naive_rmse, unit)
-    better = "less than" if score.rmse < score.naive_rmse else "no better than"
-    words = f"The forecast missed by {rmse} (RMSE), {better} the naive baseline’s {naive}."
-    if usual is None:
-        return f"{words} There are too few other weeks to say what is usual."
-    place = "below" if score.rmse < usual.low else "above" if score.rmse > usual.high else "within"
-    return f"{words} That is {place} the usual weekly range of {_range(usual, unit)}."
-
-
-def _pair(score: Score | None, measure: str, unit: str) -> tuple[str, str]:
-    """A measure of the model and of the naive baseline."""
-    if score is None:
-        return "–", "–"
-    return figures.quantity(getattr(score, measure), unit), figures.quantity(getattr(score, f"naive_{measure}"), unit)
-
-
-def _range(usual: Usual | None, unit: str) -> str:
-    if usual is None:
-        return "too few weeks"
-    return f"{figures.quantity(usual.low, unit)} to {figures.quantity(usual.high, unit)}"
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.0f}\N{NO-BREAK SPACE}%" if share == share else "–"
-
-
-def _moment(moment: Any) -> str:
-    moment = utc(moment)
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
-
-
-def _lag(lag: str) -> str:
-    hours = pd.Timedelta(lag) / pd.Timedelta(hours=1)
-    return "1 hour" if hours == 1 else f"{hours:g} hours"
 
 
 def _repair(repair: Mapping[str, Any]) -> dict[str, str]:
