@@ -1,4 +1,4 @@
-"""Where the sun stands and what it would give under a clear sky, for hourly rows labelled with the start of the hour."""
+"""Where the sun stands and what a clear sky would give, for hourly rows labelled with the start of the hour."""
 
 from __future__ import annotations
 
