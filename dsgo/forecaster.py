@@ -55,6 +55,7 @@ class Forecaster:
         self.most = relative.max(axis=0) * HEADROOM
         self.dark_below = {t: _dark_below(table, t, self.info) for t in self.targets if self._spec(t).get("dark_at_night")}
         self.regressor = clone(self.regressor).fit(self.scaler.transform(matrix), relative / self.scale)
+        self.telling = np.array([_tells_difficulty(name) for name in self.features.get_feature_names_out()])
         self.trained_from, self.trained_to = table.index[0], table.index[-1]
         self.intervals = {}
         return self
@@ -67,7 +68,7 @@ class Forecaster:
             table: rows with the inputs of at least those hours.
         """
         features = pd.DataFrame(self.scaler.transform(self.features.transform(table)), index=table.index)
-        features = features.loc[predictions.index].to_numpy()
+        features = features.loc[predictions.index].to_numpy()[:, self.telling]
         for i, target in enumerate(self.targets):
             unit = predictions[f"{target}_level"].to_numpy() * self.scale[i]
             forecast = predictions[f"{target}_{FORECAST}"].to_numpy() / unit
@@ -99,7 +100,7 @@ class Forecaster:
             columns[f"{target}_{FORECAST}"] = point
             columns[f"{target}_level"] = levels[:, i]
             if target in self.intervals:
-                low, high = self.intervals[target].around(relative[:, i], features)
+                low, high = self.intervals[target].around(relative[:, i], features[:, self.telling])
                 columns[f"{target}_{P10}"] = np.minimum(limit(low), point)
                 columns[f"{target}_{P90}"] = np.maximum(limit(high), point)
         return pd.DataFrame(columns, index=table.index)
@@ -152,6 +153,11 @@ class Forecaster:
         if target not in self.dark_below:
             return np.zeros(len(index), dtype=bool)
         return _sine(index, self.info) < self.dark_below[target]
+
+
+def _tells_difficulty(feature: str) -> bool:
+    """Whether the size of an error may depend on a feature: not on the day of the year, seen once or twice in calibration."""
+    return not feature.startswith(("year_", "weekend")) and "_lag" not in feature
 
 
 def _sine(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> np.ndarray:

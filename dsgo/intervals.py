@@ -17,7 +17,7 @@ LOWER, UPPER = 0.10, 0.90
 GROUPS = 3  # low, middle and high forecasts
 FEWEST_ROWS = 200  # a group with fewer says nothing of its tails
 RIDGE = 10.0
-SMALLEST = 1e-6  # an error of nothing, as a share of the target's scale
+SMALLEST = 1e-3  # errors below this share of the target's scale count as equal: the logarithm would make much of them
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ def fit_intervals(forecast: np.ndarray, error: np.ndarray, features: np.ndarray)
     """
     if len(forecast) < FEWEST_ROWS:
         raise ValueError(f"intervals need at least {FEWEST_ROWS} out-of-sample rows, not {len(forecast)}")
-    size = Ridge(RIDGE).fit(_describe(forecast, features), np.log(np.abs(error) + SMALLEST * 1e3))
+    described = _describe(forecast, features)
+    size = Ridge(RIDGE).fit(described, np.log(np.abs(error) + SMALLEST))
+    size.range_ = np.quantile(size.predict(described), [0.01, 0.99])  # no wider or narrower than hours that were seen
     scaled = error / _usual_size(size, forecast, features)
-    positive = forecast[forecast > SMALLEST]
-    edges = np.quantile(positive if len(positive) else forecast, np.arange(1, GROUPS) / GROUPS)
+    edges = np.quantile(forecast, np.arange(1, GROUPS) / GROUPS)
     group = np.searchsorted(edges, forecast)
     lower, upper = np.empty(GROUPS), np.empty(GROUPS)
     for g in range(GROUPS):
@@ -80,4 +81,4 @@ def _describe(forecast: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def _usual_size(size: Ridge, forecast: np.ndarray, features: np.ndarray) -> np.ndarray:
-    return np.exp(np.clip(size.predict(_describe(forecast, features)), -12.0, 3.0))
+    return np.exp(np.clip(size.predict(_describe(forecast, features)), *size.range_))
