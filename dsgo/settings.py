@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,3 +182,11 @@ def _explicit(settings: Settings) -> dict[str, str]:
 def password_hash(password: str, salt: bytes) -> bytes:
     """scrypt hash of the FTP password (RFC 7914, n=2^14, r=8, p=1), so that the server need not keep it in clear."""
     return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)
+
+
+def activate(settings: Settings) -> None:
+    """Make these settings those of this process and of all it starts, with its own interpreter first on the path."""
+    os.environ.update(settings.child_environment())
+    first = str(Path(sys.executable).parent)
+    if os.environ.get("PATH", "").split(os.pathsep)[0] != first:
+        os.environ["PATH"] = os.pathsep.join([first, os.environ.get("PATH", os.defpath)])

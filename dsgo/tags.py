@@ -16,6 +16,7 @@ DATASET = "dsgo.dataset"
 TRAINED_FROM = "dsgo.trained_from"
 TRAINED_TO = "dsgo.trained_to"
 MANIFEST = "dsgo.manifest"
+CHAMPION = "dsgo.champion"
 REASON = "dsgo.gate.reason"
 DECISION = "dsgo.gate.decision"
 

@@ -20,6 +20,7 @@ from dsgo import registry, tags
 from dsgo.command import main
 from dsgo.errors import GateError, NoProductionModel, SettingError
 from dsgo.evaluation import plan
+from dsgo.forecaster import Forecaster
 from dsgo.gate import Rule, judge
 from dsgo.served import example
 from dsgo.tables import Dataset, read_dataset
@@ -56,14 +57,16 @@ def promote() -> None:
     if champion is not None and champion.run_id == best.info.run_id:
         conclude("kept", f"version {champion.version} is the best candidate and in Production already", [], champion.run_id)
         return
-    outcome = judge(
-        best.data.metrics,
-        dataset.targets,
-        rules,
-        registry.load_predictions(best.info.run_id, "window"),
-        champion_on_window(champion, dataset) if champion else None,
-    )
-    outcome.append(smoke(best.info.run_id, dataset))
+    outcome = [] if champion is None else comparable(champion, dataset)
+    if all(rule.holds for rule in outcome):
+        outcome += judge(
+            best.data.metrics,
+            dataset.targets,
+            rules,
+            registry.load_predictions(best.info.run_id, "window"),
+            None if champion is None else champion_on_window(champion, dataset),
+        )
+        outcome.append(smoke(best.info.run_id, dataset))
     failed = [rule for rule in outcome if not rule.holds]
     client = MlflowClient()
     if failed:
@@ -110,18 +113,30 @@ def current_champion(collection: str) -> registry.Production | None:
         return None
 
 
+def comparable(champion: registry.Production, dataset: Dataset) -> list[Rule]:
+    """Rules that must hold before scores of candidate and champion mean anything beside each other."""
+    kind = "synthetic" if dataset.synthetic else "recorded"
+    asked = "any" if champion.synthetic else "recorded, as the champion's"
+    rules = [Rule("kind of data", kind, asked, champion.synthetic or not dataset.synthetic)]
+    if champion.synthetic == dataset.synthetic:
+        _, window = plan(dataset.table.index, dataset.info)
+        learned_to = champion_twin(champion).trained_to
+        measured, asked = f"learned up to {learned_to:%Y-%m-%d %H:%M}", f"before {window.start:%Y-%m-%d}, the window's start"
+        rules.append(Rule("champion has not seen the window", measured, asked, learned_to < window.start))
+    return rules
+
+
 def champion_on_window(champion: registry.Production, dataset: Dataset) -> pd.DataFrame:
-    """The champion's twin on the rows of this dataset's window, which it must not have learned from."""
+    """Forecasts of the champion's twin for the rows of this dataset's window."""
     _, window = plan(dataset.table.index, dataset.info)
-    twin = registry.load_forecaster(f"runs:/{champion.run_id}/twin")
-    if twin.trained_to >= window.start and twin.info["synthetic"] == dataset.synthetic:
-        raise GateError(
-            f"The champion (version {champion.version}) has learned up to {twin.trained_to:%Y-%m-%d %H:%M}, so it cannot be "
-            f"scored fairly on the window from {window.start:%Y-%m-%d}.",
-            "Bring data that reach further than the champion's.",
-        )
     _, rows = window.split(dataset.table)
-    return twin.forecast(dataset.table[dataset.table.index < window.end]).loc[rows.index]
+    with_history = dataset.table[dataset.table.index < window.end]
+    return champion_twin(champion).forecast(with_history).loc[rows.index]
+
+
+def champion_twin(champion: registry.Production) -> Forecaster:
+    """The evaluated twin of the version in Production."""
+    return registry.load_forecaster(f"runs:/{champion.run_id}/twin")
 
 
 def smoke(run_id: str, dataset: Dataset) -> Rule:
@@ -137,7 +152,8 @@ def conclude(decision: str, reason: str, outcome: list[Rule], run_id: str) -> No
     table = pd.DataFrame([vars(rule) for rule in outcome], columns=["name", "measured", "asked", "holds"])
     mlflow.log_text(table.to_csv(index=False), "rules.csv")
     mlflow.set_tags({tags.DECISION: decision, tags.REASON: reason, "dsgo.candidate": run_id})
-    mlflow.set_tag(tags.OUTPUT_DIGEST, run_id)
+    champion = current_champion(mlflow.get_run(run_id).data.tags[tags.COLLECTION])
+    mlflow.set_tags({tags.OUTPUT_DIGEST: run_id, tags.CHAMPION: champion.run_id if champion else ""})
     for rule in outcome:
         print(f"{'holds' if rule.holds else 'FAILS'}: {rule.name}: {rule.measured} (asked: {rule.asked})", flush=True)
     print(f"{decision}: {reason}", flush=True)
