@@ -87,6 +87,11 @@ class Settings:
         return self.home / "wheels"
 
     @property
+    def environments(self) -> Path:
+        """Folder of the environments that MLflow makes for single projects; they hold this copy's `dsgo`."""
+        return self.home / "environments"
+
+    @property
     def passive_ports(self) -> range:
         """Data ports of the FTP server, fixed and derived from its port so that two copies do not meet."""
         first = self.ftp_port + 10_000 if self.ftp_port + 10_000 + PASSIVE_PORTS <= 65_535 else self.ftp_port - 10_000
@@ -109,7 +114,16 @@ class Settings:
             "UV_FIND_LINKS": str(self.wheels),
             "PIP_FIND_LINKS": " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS", ""), str(self.wheels)])),
             "UV_PYTHON_DOWNLOADS": "never",
+            "MLFLOW_ENV_ROOT": str(self.environments),
+            # Without these, a proxy that the environment names would be asked for this copy's own servers.
+            "NO_PROXY": _with_loopback(os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""),
+            "no_proxy": _with_loopback(os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""),
         }
+
+
+def _with_loopback(hosts: str) -> str:
+    listed = [host for host in hosts.split(",") if host]
+    return ",".join([*listed, *(host for host in (HOST, "localhost") if host not in listed)])
 
 
 def _port(values: Mapping[str, str | None], name: str, default: int) -> int:
@@ -157,7 +171,7 @@ def prepare(settings: Settings) -> Settings:
     if not settings.env_file.exists():
         password = settings.ftp_password or secrets.token_urlsafe(24)
         part = settings.env_file.with_name(f".env.{os.getpid()}")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(f"DSGO_FTP_USER={settings.ftp_user}\nDSGO_FTP_PASSWORD={password}\n")
         try:
             os.link(part, settings.env_file)  # fails if another process was first: its password stands
