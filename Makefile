@@ -19,7 +19,7 @@ export DATA COLLECTION
 help: ## show this list
 	@echo "make <command> [NAME=value …]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { gsub(/[$$]+/, "$$"); printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/made ## run a pipeline, then report, dashboard and REST endpoint; DATA=sample | opsd | file.csv, COLLECTION=wind_solar
 	@$(DSGO) run --collection "$$COLLECTION" --data "$$DATA"
@@ -33,8 +33,8 @@ up: .venv/made ## start the FTP and tracking servers; ARGS="serve dashboard" sta
 down: ## stop all servers
 	@if [ -x $(BIN)/python ]; then $(DSGO) down; else echo "There is no environment yet, so no server runs."; fi
 
-status: .venv/made ## show the servers; fails unless all are up
-	@$(DSGO) status
+status: ## show the servers; fails unless all are up
+	@if [ -x $(BIN)/python ]; then $(DSGO) status; else echo "There is no environment yet, so no server runs."; exit 1; fi
 
 restart: .venv/made ## restart one server; ARGS=tracking
 	@$(DSGO) restart $(ARGS)

@@ -35,15 +35,12 @@ def make() -> None:
     """Have `.venv` hold what `requirements.txt` says. Two at once are safe: the second waits and finds it done."""
     with Path(__file__).open() as own:
         fcntl.flock(own, fcntl.LOCK_EX)
+        if VENV.is_symlink():
+            return  # an environment made and looked after elsewhere
         digest = _digest()
         if MADE.exists() and MADE.read_text() == digest:
             MADE.touch()  # a file's time has changed, not its content
             return
-        if VENV.is_symlink():
-            raise SystemExit(
-                f"error: {VENV} is a link to an environment made elsewhere, which is not changed from here. "
-                f"Remove the link, or run {Path(__file__).name} where it points to."
-            )
         began = time.monotonic()
         if MADE.exists():
             print("Updating .venv to requirements.txt …", flush=True)
@@ -84,10 +81,7 @@ def _install() -> None:
 
 
 def _digest() -> str:
-    digest = hashlib.sha256(f"{sys.version_info[:2]} {ROOT}".encode())
-    for file in (LOCK, ROOT / "pyproject.toml"):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
 
 
 def _run(*command: object) -> None:
