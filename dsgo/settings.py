@@ -19,6 +19,7 @@ from dsgo.errors import SettingError
 
 HOST = "127.0.0.1"  # one spelling everywhere: MLflow compares hosts of artifact URIs letter by letter
 CHECKOUT = Path(__file__).resolve().parent.parent
+FTP_USER = "dsgo"
 PASSIVE_PORTS = 40  # data connections that the FTP server can have open at once
 
 
@@ -31,7 +32,7 @@ class Settings:
     tracking_port: int = 5000
     dashboard_port: int = 8050
     serve_port: int = 8003
-    ftp_user: str = "dsgo"
+    ftp_user: str = FTP_USER
     ftp_password: str = field(default="", repr=False)
     database_url: str = field(default="", repr=False)
     checkout: Path = CHECKOUT
@@ -158,10 +159,22 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         tracking_port=ports["DSGO_TRACKING_PORT"],
         dashboard_port=ports["DSGO_DASHBOARD_PORT"],
         serve_port=ports["DSGO_SERVE_PORT"],
-        ftp_user=values.get("DSGO_FTP_USER") or "dsgo",
+        ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         database_url=values.get("DSGO_DATABASE_URL") or f"sqlite:///{home / 'dsgo.db'}",
     )
+
+
+def ftp_login_of_environment(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """User and password that the environment itself names (not `.env`); empty where it does not."""
+    environ = os.environ if environ is None else environ
+    return environ.get("DSGO_FTP_USER", ""), environ.get("DSGO_FTP_PASSWORD", "")
+
+
+def ftp_ca(environ: Mapping[str, str] | None = None) -> str | None:
+    """File with the certificate authority that FTPS servers are checked against; None is the system's."""
+    environ = os.environ if environ is None else environ
+    return environ.get("DSGO_FTP_CA") or None
 
 
 def prepare(settings: Settings) -> Settings:
