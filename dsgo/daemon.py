@@ -120,12 +120,11 @@ def processes(settings: Settings) -> dict[str, list[psutil.Process]]:
 
 
 def start(settings: Settings) -> None:
-    """Start supervisord with all services stopped, in place of whatever is left of an earlier one.
+    """Start supervisord, all services stopped. Nothing of an earlier one may be left: see `stop`.
 
     Raises:
         ServiceError: it does not start; carries what it printed.
     """
-    stop(settings)
     where = folder(settings)
     where.mkdir(parents=True, exist_ok=True)
     where.chmod(0o700)

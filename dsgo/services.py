@@ -97,8 +97,8 @@ def up(settings: Settings, names: Sequence[str] = ("ftp", "tracking"), say: Say 
         raise ServiceError(unknown[0], "no such service.", f"There are {', '.join(SERVICES)}.")
     with _lock(settings):
         settings = prepare(settings)
-        names = {*names, *_ensure_supervisor(settings)}
-        names |= {needed for name in names for needed in SERVICES[name].needs}
+        names = {*names, *(needed for name in names for needed in SERVICES[name].needs)}
+        names |= _ensure_supervisor(settings, names)
         base = [name for name in SERVICES if name in names and not SERVICES[name].needs]
         for name in base:  # side by side: the tracking server takes its time
             _launch(settings, name)
@@ -119,8 +119,9 @@ def down(settings: Settings) -> None:
     Raises:
         ServiceError: a process does not end.
     """
-    with _lock(settings):
-        daemon.stop(settings)
+    if daemon.folder(settings).exists():
+        with _lock(settings):
+            daemon.stop(settings)
 
 
 def restart(settings: Settings, name: str, say: Say = _silent) -> None:
@@ -263,20 +264,23 @@ def _infos(settings: Settings) -> dict[str, dict]:
         return {}
 
 
-def _ensure_supervisor(settings: Settings) -> set[str]:
-    """Have a supervisord run with these settings. Returns the services that ran and were stopped for it."""
+def _ensure_supervisor(settings: Settings, names: set[str]) -> set[str]:
+    """Have a supervisord run with these settings. Returns the services that had to be stopped for it."""
     infos = _infos(settings)
     started = daemon.started_with(settings)
     if infos and all(started.get(name) == value for name, value in daemon.wanted(settings).items()):
         return set()
-    # Before anything is stopped or started: ports that this copy does not hold itself must be free.
-    own = {process.pid for found in daemon.processes(settings).values() for process in found}
-    for service in SERVICES.values():
-        port = service.port(settings)
-        if infos.get(service.name, {}).get("pid") and not any(probes.listens(pid, port) for pid in own):
-            probes.refuse_taken(service.name, port, service.setting)
+    daemon.stop(settings)  # also what a killed supervisord left running
+    stopped = {name for name, info in infos.items() if info["pid"]}
+    for name in names | stopped:
+        _refuse_taken(settings, name)
     daemon.start(settings)
-    return {name for name, info in infos.items() if info["pid"]}
+    return stopped
+
+
+def _refuse_taken(settings: Settings, name: str) -> None:
+    service = SERVICES[name]
+    probes.refuse_taken(name, service.port(settings), service.setting)
 
 
 def _launch(settings: Settings, name: str) -> None:
@@ -285,8 +289,7 @@ def _launch(settings: Settings, name: str) -> None:
     if state in ("RUNNING", "STARTING"):
         return
     _halt(settings, name)  # ends a pause between two retries, and waits for one that is stopping
-    service = SERVICES[name]
-    probes.refuse_taken(name, service.port(settings), service.setting)
+    _refuse_taken(settings, name)
     with daemon.supervisor(settings) as supervisor:
         supervisor.startProcess(name, False)
 
@@ -328,7 +331,8 @@ def _await(settings: Settings, name: str, say: Say) -> None:
             _halt(settings, name)
         log = settings.logs / f"{name}.log"
         raise ServiceError(name, problem, f"The end of {log}:\n{log_tail(settings, name)}")
-    say(f"{name:<10} {service.address(settings)}  ready after {time.monotonic() - began:.1f} s")
+    waited = time.monotonic() - began
+    say(f"{name:<10} {service.address(settings)}  " + (f"ready after {waited:.1f} s" if waited >= 1 else "ready"))
 
 
 def _is_up(settings: Settings, service: Service, info: dict) -> bool:

@@ -136,7 +136,12 @@ class StoreHandler(FTPHandler):
             if name not in ("PORT", "EPRT", "STOU", "SITE CHMOD", "MFMT")  # no active mode: no bouncing
         },
         "HASH": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: HASH <SP> file-name (SHA-256 of a file)."},
-        "XSHA256": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file)."},
+        "XSHA256": {
+            "perm": "r",
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file).",
+        },
     }
 
     def __init__(self, connection: socket.socket, server: StoreServer, ioloop=None) -> None:

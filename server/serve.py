@@ -29,7 +29,7 @@ def main() -> None:
     download = settings.cache / "served"
     shutil.rmtree(download, ignore_errors=True)
     download.mkdir(parents=True)
-    os.environ.update(settings.child_environment(), TMPDIR=str(download))
+    os.environ.update(settings.child_environment(), TMPDIR=str(download), MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
     services.record_served(settings, collection, version, os.getpid())
     command = [
         *(sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{collection}/{version}"),
