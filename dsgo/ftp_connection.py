@@ -111,25 +111,32 @@ class _Wire:
     def secure(self, data: socket.socket) -> socket.socket:
         return data
 
-    def finish(self, data: socket.socket, timeout: float | None = None) -> str:
+    @contextlib.contextmanager
+    def patience(self, extra_s: float) -> Iterator[None]:
+        """Wait longer for replies (or less, if negative), since the server has much to do."""
+        self.sock.settimeout(self.timeout + extra_s)
+        try:
+            yield
+        finally:
+            if self.sock is not None:
+                self.sock.settimeout(self.timeout)
+
+    def finish(self, data: socket.socket) -> str:
         """Close the data socket and return the server's final reply."""
         close_data(data)
-        self.sock.settimeout(timeout or self.timeout)
         try:
             reply = self.voidresp()
         except (ftplib.error_temp, ftplib.error_perm):
             self.in_step = True
             raise
-        finally:
-            if self.sock is not None:
-                self.sock.settimeout(self.timeout)
         self.in_step = True
         return reply
 
     def reason_for_break(self, data: socket.socket, fallback: OSError) -> Exception:
         """Why the server broke off a transfer: its own words where it sent some, else `fallback`."""
         try:
-            self.finish(data, PROBE_TIMEOUT_S)
+            with self.patience(PROBE_TIMEOUT_S - self.timeout):
+                self.finish(data)
         except (ftplib.error_temp, ftplib.error_perm) as error:
             return error
         except (OSError, EOFError, ftplib.Error):
@@ -186,9 +193,8 @@ class _Wire:
             return True
         if time.monotonic() - self.last_used > PROBE_AFTER_S:
             try:
-                self.sock.settimeout(PROBE_TIMEOUT_S)
-                self.voidcmd("NOOP")
-                self.sock.settimeout(self.timeout)
+                with self.patience(PROBE_TIMEOUT_S - self.timeout):
+                    self.voidcmd("NOOP")
             except (OSError, EOFError, ftplib.Error):
                 return True
         return False
@@ -235,7 +241,10 @@ def parse_features(reply: str) -> dict[str, str]:
     """Names (upper case) and parameters of a reply to FEAT (RFC 2389)."""
     features = {}
     for line in reply.split("\n")[1:-1]:
-        name, _, parameters = line.strip().partition(" ")
+        line = line.strip()
+        name, _, parameters = line.partition(" ")
+        if name.upper() == "SITE":  # each line is a feature of its own
+            name, parameters = line, ""
         features[name.upper()] = parameters
     return features
 

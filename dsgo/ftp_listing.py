@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import calendar
 import ftplib
 import posixpath
 import re
-import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dsgo.ftp_connection import Connection
 
@@ -22,15 +20,16 @@ _UNIX = re.compile(
 _DOS = re.compile(r"\d\d-\d\d-\d{2,4}\s+\d\d:\d\d(?:[AP]M)?\s+(?:(?P<dir><DIR>)|(?P<size>\d+)) +(?P<name>.+)")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One name in a directory. `size` in bytes and `modified` in seconds since 1970 UTC; None where not told."""
+_TYPE = re.compile(r"(?:^|;)type=([^;]*)", re.IGNORECASE)
+_SIZE = re.compile(r"(?:^|;)size=(\d+)", re.IGNORECASE)
+
+
+class Entry(NamedTuple):
+    """One name in a directory. `size` in bytes, None where not told."""
 
     name: str
     is_dir: bool
     size: int | None = None
-    modified: float | None = None
-    is_link: bool = False
 
 
 def list_directory(connection: Connection, path: str) -> list[Entry] | None:
@@ -96,22 +95,14 @@ def parse_mlsd(text: str) -> list[Entry]:
     """Entries of a reply to MLSD (RFC 3659, section 7)."""
     entries = []
     for line in _lines(text):
-        facts, separator, name = line.partition(" ")
-        if not separator:
-            continue
-        fact = dict(part.lower().split("=", 1) for part in facts.split(";") if "=" in part)
-        kind = fact.get("type", "file")
+        facts, _, name = line.partition(" ")
+        found = _TYPE.search(facts)
+        kind = found[1].lower() if found else "file"
+        name = name.rpartition("/")[2]  # some servers give whole paths
         if kind in ("cdir", "pdir") or name in ("", ".", ".."):
             continue
-        entries.append(
-            Entry(
-                posixpath.basename(name),
-                kind == "dir",
-                int(fact["size"]) if kind != "dir" and fact.get("size", "").isdecimal() else None,
-                _utc_seconds(fact.get("modify", "")),
-                is_link=kind.startswith("os.unix=sl") or kind.startswith("os.unix=symlink"),
-            )
-        )
+        size = None if kind == "dir" else _SIZE.search(facts)
+        entries.append(Entry(name, kind == "dir", int(size[1]) if size else None))
     return entries
 
 
@@ -127,7 +118,7 @@ def parse_list(text: str) -> list[Entry] | None:
                 name = name.partition(" -> ")[0]
             if name not in (".", ".."):
                 size = int(unix["size"]) if kind == "-" else None
-                entries.append(Entry(name, kind == "d", size, is_link=kind == "l"))
+                entries.append(Entry(name, kind == "d", size))
         elif dos := _DOS.fullmatch(line):
             entries.append(Entry(dos["name"], bool(dos["dir"]), int(dos["size"]) if dos["size"] else None))
         else:
@@ -141,11 +132,4 @@ def _text(received: bytes) -> str:
 
 def _lines(text: str) -> list[str]:
     """Like `splitlines`, which would also split at characters that a name may contain (U+0085, U+2028)."""
-    return [line.removesuffix("\r") for line in text.split("\n") if line.removesuffix("\r")]
-
-
-def _utc_seconds(modify: str) -> float | None:
-    try:
-        return calendar.timegm(time.strptime(modify[:14], "%Y%m%d%H%M%S"))
-    except ValueError:
-        return None
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line]

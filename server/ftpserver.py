@@ -46,6 +46,7 @@ SWEEP_EVERY_S = 3600
 BLOCK = 1 << 18
 
 log = logging.getLogger("dsgo.ftpserver")
+PYFTPDLIB_LOG = logging.getLogger("pyftpdlib")
 
 
 class HashedAuthorizer(DummyAuthorizer):
@@ -71,27 +72,86 @@ class HashedAuthorizer(DummyAuthorizer):
         if known and self._verified is not None and hmac.compare_digest(digest, self._verified):
             return
         with self._one_at_a_time:
+            if known and self._verified is not None and hmac.compare_digest(digest, self._verified):
+                return  # found right while this one was waiting
             right = hmac.compare_digest(settings.password_hash(password, self._salt), self._hash)
         if not (known and right):
             raise AuthenticationFailed("Authentication failed.")
         self._verified = digest
 
 
-class _StoredFile(io.FileIO):
-    """A file being stored. Unbuffered, so that a full disk shows with the block that it hits, not when closing."""
+class StoredFile(io.FileIO):
+    """A file being stored, hashed on its way unless it is the rest of one.
+
+    Unbuffered, so that a full disk shows with the block that it hits, not when the file is closed.
+    """
+
+    def __init__(self, path: str, mode: str) -> None:
+        super().__init__(path, mode)
+        self.digest = hashlib.sha256() if mode == "w" else None
 
     def write(self, data: bytes) -> int:
+        if self.digest is not None:
+            self.digest.update(data)
         rest = memoryview(data)
         while rest:
             rest = rest[super().write(rest) :]
         return len(data)
 
+    def sha256(self) -> str:
+        """SHA-256 of the whole file, as hexadecimal."""
+        return self.digest.hexdigest() if self.digest is not None else sha256(self.name)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a plain file, as hexadecimal."""
+    with open(path, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "Not a plain file")
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 class ConfinedFS(AbstractedFS):
-    """The store's folder as root. `AbstractedFS.validpath` resolves symbolic links and refuses what lies outside."""
+    """The store's folder as root; nothing outside can be reached, by symbolic links neither.
+
+    The inherited checks resolve every component of every path several times a command, which took most of the
+    server's time. Clients cannot make links, so a folder found free of them is taken to stay so for a few seconds.
+    """
+
+    TRUST_FOLDER_S = 5.0
+
+    def __init__(self, root: str, cmd_channel: FTPHandler) -> None:
+        super().__init__(root, cmd_channel)  # the authorizer has resolved `root`
+        self._free_of_links: dict[str, float] = {}
+
+    def validpath(self, path: str) -> bool:
+        """Whether the real path `path` lies in the store, after following links."""
+        if path == self.root:
+            return True
+        if not path.startswith(self.root + os.sep):
+            return False
+        folder, now = os.path.dirname(path), time.monotonic()
+        if self._free_of_links.get(folder, 0.0) < now:
+            if os.path.realpath(folder) != folder:
+                return super().validpath(path)
+            self._free_of_links = {folder: now + self.TRUST_FOLDER_S}
+        return not os.path.islink(path) or super().validpath(path)
+
+    def realpath(self, path: str) -> str:
+        """Links are followed by what uses the path; whether they lead outside was checked before."""
+        return path if path.startswith(self.root) and not os.path.islink(path) else os.path.realpath(path)
+
+    def fs2ftp(self, path: str) -> str:
+        """The path as clients see it."""
+        below = os.path.normpath(path).removeprefix(self.root)
+        return below if below.startswith("/") else "/"
 
     def open(self, filename: str, mode: str) -> io.IOBase:
-        return io.open(filename, mode) if mode == "rb" else _StoredFile(filename, mode.replace("b", ""))
+        """A file to send, or one to store."""
+        if mode == "rb":
+            return open(filename, mode, buffering=0)
+        self.cmd_channel.stored = StoredFile(filename, mode.replace("b", ""))
+        return self.cmd_channel.stored
 
     def chdir(self, path: str) -> None:
         # The inherited one changes the folder of the whole process, which the threads of all sessions share.
@@ -99,8 +159,25 @@ class ConfinedFS(AbstractedFS):
         self.cwd = self.fs2ftp(path)
 
     def listdir(self, path: str) -> list[str]:
+        """Names in a folder, but for links that lead outside."""
         with os.scandir(path) as entries:
             return [entry.name for entry in entries if not entry.is_symlink() or self.validpath(entry.path)]
+
+    def format_mlsx(self, basedir: str, listing: list[str], perms: str, facts: list[str], ignore_err: bool = True):
+        """Lines of MLSD and MLST with the facts that a store's client needs."""
+        for name in listing:
+            try:
+                status = os.stat(f"{basedir}/{name}")
+            except OSError:
+                if not ignore_err:
+                    raise
+                continue
+            modified = time.strftime("%Y%m%d%H%M%S", time.gmtime(status.st_mtime))
+            if stat.S_ISDIR(status.st_mode):
+                line = f"modify={modified};type=dir; {name}\r\n"
+            else:
+                line = f"modify={modified};size={status.st_size};type=file; {name}\r\n"
+            yield line.encode("utf-8", "replace")
 
 
 class FixedPassiveDTP(PassiveDTP):
@@ -112,12 +189,15 @@ class FixedPassiveDTP(PassiveDTP):
             raise OSError(errno.EADDRINUSE, "no free passive port")
         super().bind(address)
 
+    __repr__ = object.__repr__  # the inherited ones are long to make, and pyftpdlib makes them for every debug message
+
 
 class StoreDTP(DTPHandler):
     """Data connections with blocks large enough for large artifacts."""
 
     ac_in_buffer_size = BLOCK
     ac_out_buffer_size = BLOCK
+    __repr__ = object.__repr__
 
 
 class StoreHandler(FTPHandler):
@@ -127,6 +207,7 @@ class StoreHandler(FTPHandler):
     passive_dtp = FixedPassiveDTP
     dtp_handler = StoreDTP
     banner = "DSGo artifact store ready."
+    __repr__ = object.__repr__
     timeout = IDLE_S
     auth_failed_timeout = WRONG_LOGIN_DELAY_S
     proto_cmds = {
@@ -136,17 +217,19 @@ class StoreHandler(FTPHandler):
             if name not in ("PORT", "EPRT", "STOU", "SITE CHMOD", "MFMT")  # no active mode: no bouncing
         },
         "HASH": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: HASH <SP> file-name (SHA-256 of a file)."},
-        "XSHA256": {
-            "perm": "r",
+        "XSHA256": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file)."},
+        "SITE PUBLISH": {
+            "perm": None,  # checked in ftp_SITE_PUBLISH, whose path is its second argument
             "auth": True,
             "arg": True,
-            "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file).",
+            "help": "Syntax: SITE PUBLISH <SP> SHA-256 <SP> file-name (name what was just stored, if it has that hash).",
         },
     }
 
     def __init__(self, connection: socket.socket, server: StoreServer, ioloop=None) -> None:
         super().__init__(connection, server, ioloop)
-        self._extra_feats = [*self._extra_feats, "HASH SHA-256*", "XSHA256"]
+        self._extra_feats = [*self._extra_feats, "HASH SHA-256*", "XSHA256", "SITE PUBLISH"]
+        self.stored: StoredFile | None = None
         server.sessions.add(self)
 
     def add_channel(self, map=None, events=None) -> None:
@@ -167,15 +250,52 @@ class StoreHandler(FTPHandler):
 
     # --- commands
 
+    def ftp_MLSD(self, path: str) -> None:
+        """List a folder in one go; the inherited one sends twenty lines at a time."""
+        if not self.fs.isdir(path):
+            self.respond("501 No such directory.")
+            return
+        try:
+            listing = b"".join(self.fs.format_mlsx(path, self.fs.listdir(path), "", []))
+        except OSError as error:
+            self.respond(f"550 {error.strerror}.")
+        else:
+            self.push_dtp_data(listing, cmd="MLSD")
+
     def ftp_XSHA256(self, path: str) -> None:
         """Reply with the SHA-256 of a file."""
-        if (digest := self._sha256(path)) is not None:
-            self.respond(f"250 {digest}")
+        try:
+            self.respond(f"250 {sha256(path)}")
+        except OSError as error:
+            self.respond(f"550 {error.strerror}.")
 
     def ftp_HASH(self, path: str) -> None:
         """Reply with the SHA-256 of a file, as draft-bryan-ftpext-hash has it."""
-        if (digest := self._sha256(path)) is not None:
-            self.respond(f"213 SHA-256 0-{self.fs.getsize(path)} {digest} {self.fs.fs2ftp(path)}")
+        try:
+            self.respond(f"213 SHA-256 0-{self.fs.getsize(path)} {sha256(path)} {self.fs.fs2ftp(path)}")
+        except OSError as error:
+            self.respond(f"550 {error.strerror}.")
+
+    def ftp_SITE_PUBLISH(self, line: str) -> None:
+        """Rename what this session has stored last, if it has the SHA-256 given: three commands' work in one."""
+        expected, _, name = line.partition(" ")
+        stored, self.stored = self.stored, None
+        path = self.fs.ftp2fs(name)
+        if stored is None or not stored.closed:
+            self.respond("503 Nothing was stored just before.")
+        elif not name or not self.fs.validpath(path):
+            self.respond("550 The name is missing or outside the root directory.")
+        else:
+            try:
+                found = stored.sha256()
+                if found != expected.lower():
+                    self.respond(f"451 What arrived is not what was announced: its SHA-256 is {found}.")
+                    return
+                self.fs.rename(stored.name, path)
+            except OSError as error:
+                self.respond(f"550 {error.strerror}.")
+            else:
+                self.respond("250 Published.")
 
     def ftp_OPTS(self, line: str) -> None:
         """Options of HASH and UTF8 besides those of MLST."""
@@ -187,25 +307,20 @@ class StoreHandler(FTPHandler):
         else:
             super().ftp_OPTS(line)
 
-    def _sha256(self, path: str) -> str | None:
-        try:
-            with open(path, "rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise IsADirectoryError(errno.EISDIR, "not a plain file")
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            self.respond(f"550 {error.strerror}.")
-            return None
-
     # --- what remains of a transfer
 
     def on_incomplete_file_received(self, file: str) -> None:
         """Drop what arrived of an aborted upload, unless its client named it as a part that it may resume."""
+        self.stored = None
         if not is_part(file):
             Path(file).unlink(missing_ok=True)
             self.log(f"dropped the incomplete {self._shown(file)}")
 
     # --- log
+
+    def log(self, msg: str, logfun=PYFTPDLIB_LOG.info) -> None:
+        """Sessions come and go by the dozen; only what they do is worth a line."""
+        super().log(msg, logfun if not msg.startswith("FTP session") else PYFTPDLIB_LOG.debug)
 
     def log_transfer(self, cmd: str, filename: str, receive: bool, completed: bool, elapsed: float, bytes: int) -> None:
         """One line a file."""
@@ -219,9 +334,6 @@ class StoreHandler(FTPHandler):
         if changes or (respcode >= 400 and cmd not in ("CWD", "MKD", "SIZE", "MLSD", "USER", "PASS")):
             path = self._shown(arg) if self.fs is not None and arg.startswith("/") else arg
             self.log(f"{cmd} {path}: {respcode} {respstr}" if respcode >= 400 else f"{cmd} {path}")
-
-    def respond(self, resp: str, logfun=logging.getLogger("pyftpdlib").debug) -> None:
-        super().respond(resp, logfun=logfun)
 
     def _shown(self, path: str) -> str:
         return path if self.fs is None else self.fs.fs2ftp(path)
@@ -322,7 +434,7 @@ class _OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record)
-        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
+        return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _log_to_stdout() -> None:
