@@ -1,7 +1,7 @@
-"""The generated sample: deterministic, faulty in the right places, and like the recorded table where that is at hand.
+"""The generated sample: deterministic, faulty in the right places, and like the recorded table where that is there.
 
-The tolerances are the spread between years of the recorded table, or between seeds of the sample, whichever is larger: a
-seed is one draw of the weather, so its figures may lie as far off as another year's.
+The tolerances are the spread between years of the recorded table, or between seeds of the sample, whichever is larger:
+a seed is one draw of the weather, so its figures may lie as far off as another year's.
 """
 
 import os
