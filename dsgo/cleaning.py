@@ -32,8 +32,12 @@ WEEK_H = 168  # shorter tables say too little about the size of a quantity
 Repair = dict[str, Any]  # fault, count, first, handling
 
 
-def read_raw_csv(path: Path | str) -> tuple[pd.DataFrame, list[Repair]]:
+def read_raw_csv(path: Path | str, name: str | None = None) -> tuple[pd.DataFrame, list[Repair]]:
     """Read a comma-separated UTF-8 file with one header line and as many fields in every line.
+
+    Args:
+        path: the file.
+        name: what to call it in an error, if not by its path.
 
     Returns:
         The table as it is in the file, and the repair made if its last line has no end.
@@ -44,8 +48,8 @@ def read_raw_csv(path: Path | str) -> tuple[pd.DataFrame, list[Repair]]:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}.") from error
-    place = Place(str(path))
+        raise DataError(name or path, f"cannot be read: {error.strerror}.") from error
+    place = Place(name or str(path))
     text = _as_text(content, place)
     lines = text.split("\n")
     fields = np.array([len(row) for row in csv.reader(lines)])
@@ -58,7 +62,7 @@ def read_raw_csv(path: Path | str) -> tuple[pd.DataFrame, list[Repair]]:
         at = int(np.argmax(odd))
         cut_off = at == len(lines) - 1
         end = ", and the file ends there: it was cut off" if cut_off else ""
-        raise Place(str(path), first_line=2).error(
+        raise Place(place.file, first_line=2).error(
             None,
             at - 1,
             f"{fields[at]} fields instead of {fields[0]}{end}.",
