@@ -36,6 +36,7 @@ class Settings:
     ftp_user: str = FTP_USER
     ftp_password: str = field(default="", repr=False)
     database_url: str = field(default="", repr=False)
+    opsd_url: str = "https://data.open-power-system-data.org"
     checkout: Path = CHECKOUT
 
     @property
@@ -162,6 +163,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         serve_port=ports["DSGO_SERVE_PORT"],
         ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
+        opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         database_url=values.get("DSGO_DATABASE_URL") or f"sqlite:///{home / 'dsgo.db'}",
     )
 
