@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ NOTEBOOKS = ("make_processed_data.ipynb", "model_linreg.ipynb", "model_rf.ipynb"
 SAMPLING_S = 0.1  # between two looks at the memory in use
 MW_PER_GW = 1000
 ZERO_CELSIUS_K = 273.15
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # with which IPython paints tracebacks
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def write_raw(germany_csv: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for year, part in power.groupby(power["utc_timestamp"].str[:4]):
         style = {"sep": ";", "decimal": ","} if year == "2015" else {}
-        part.to_csv(folder / f"power_{year}.csv", index=False, float_format="%.12g", **style)
+        part.to_csv(folder / f"power_{year}.csv", index=False, float_format="%.12g", lineterminator="\n", **style)
 
     weather = pd.DataFrame(
         {
@@ -86,7 +88,7 @@ def write_raw(germany_csv: Path, folder: Path) -> None:
             "SWDIFF": table["rad_diffuse"],
         }
     )
-    weather.to_csv(folder / "weather.csv", index=False)
+    weather.to_csv(folder / "weather.csv", index=False, lineterminator="\n")
 
 
 def lay_out(germany_csv: Path, folder: Path) -> None:
@@ -141,7 +143,7 @@ def execute(notebook: Path, environment: dict[str, str]) -> Cost:
     """Execute `notebook` in its folder; the executed copy goes to `executed/` beside it.
 
     Raises:
-        StepError: a cell failed; carries the end of nbconvert's output.
+        StepError: a cell failed; carries the cell and its traceback.
     """
     log = notebook.with_suffix(".log")
     command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output-dir", "executed"]
@@ -164,7 +166,9 @@ def execute(notebook: Path, environment: dict[str, str]) -> Cost:
                 _end_tree(process)
         wall_s = time.perf_counter() - started
     if process.returncode:
-        raise StepError(notebook.name, f"nbconvert ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+        said = COLOUR.sub("", log.read_text(encoding="utf-8", errors="replace"))
+        _, _, cell = said.rpartition("CellExecutionError: ")  # leaves nbconvert's own frames out
+        raise StepError(notebook.name, f"nbconvert ended with {process.returncode}:\n{cell[-2000:]}")
     return Cost(wall_s, peak_MB)
 
 
