@@ -1,0 +1,156 @@
+"""A collection: what the shared steps, the report and the dashboard need to know about one set of data and models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+import yaml
+
+from dsgo.errors import DataError, DSGoError
+from dsgo.settings import CHECKOUT
+
+FILE_NAME = "collection.yaml"
+ROLES = ("target", "input")
+
+# Every key that must be there, and the type of its value.
+REQUIRED = {
+    "name": str,
+    "title": str,
+    "experiment": str,
+    "dataset": dict,
+    "dataset.timestamp": str,
+    "dataset.frequency": str,
+    "dataset.timezone": str,
+    "dataset.location": dict,
+    "dataset.location.latitude": float,
+    "dataset.location.longitude": float,
+    "dataset.columns": dict,
+    "dataset.naive": dict,
+    "dataset.naive.name": str,
+    "dataset.naive.lag": str,
+    "dataset.window": dict,
+    "dataset.window.months": int,
+    "dataset.backtest": dict,
+    "dataset.backtest.folds": int,
+    "dataset.backtest.months": int,
+    "gate": dict,
+}
+REQUIRED_OF_A_COLUMN = {"role": str, "unit": str, "minimum": float, "maximum": float}
+ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description"}
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One `collection.yaml`. `dataset` travels inside each dataset made of it; `gate` is what a promotion must show."""
+
+    name: str
+    title: str
+    experiment: str
+    dataset: Mapping[str, Any]
+    gate: Mapping[str, Any]
+    path: Path
+
+    @property
+    def columns(self) -> Mapping[str, Mapping[str, Any]]:
+        """Every column's role, unit, bounds and description, by name."""
+        return self.dataset["columns"]
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the columns to forecast, in the order of the file."""
+        return columns_of(self.dataset, "target")
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the columns a forecast is made from, in the order of the file."""
+        return columns_of(self.dataset, "input")
+
+    def unit(self, column: str) -> str:
+        """Unit of a column, such as `GW`."""
+        return self.columns[column]["unit"]
+
+
+def columns_of(dataset: Mapping[str, Any], role: str) -> list[str]:
+    """Names of the columns of one role, from `dataset` of a collection or from a dataset's info."""
+    return [name for name, column in dataset["columns"].items() if column["role"] == role]
+
+
+def load(path: Path | str) -> Collection:
+    """Read and check one `collection.yaml`.
+
+    Raises:
+        DataError: the file cannot be read, is no YAML, or a key is missing or wrong; names file and key.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, f"cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise DataError(path, f"is no valid YAML: {error}.") from error
+    _check(content, path)
+    return Collection(**{k: content[k] for k in ("name", "title", "experiment", "dataset", "gate")}, path=path)
+
+
+def find(name: str, root: Path = CHECKOUT) -> Collection:
+    """The collection `projects/<name>/collection.yaml` below `root`.
+
+    Raises:
+        DSGoError: there is no such collection; lists the known ones.
+        DataError: its file cannot be used.
+    """
+    files = {path.parent.name: path for path in sorted((root / "projects").glob(f"*/{FILE_NAME}"))}
+    if name not in files:
+        known = ", ".join(files) or "none"
+        raise DSGoError(f"There is no collection {name!r} in {root / 'projects'}.", f"Known collections: {known}.")
+    return load(files[name])
+
+
+def _check(content: Any, path: Path) -> None:
+    if not isinstance(content, dict):
+        raise DataError(path, "holds no keys.", f"Write {', '.join(k for k in REQUIRED if '.' not in k)}.")
+    for key, kind in REQUIRED.items():
+        _typed(content, key, kind, path)
+    dataset = content["dataset"]
+    if dataset["timezone"] not in available_timezones():
+        raise DataError(
+            path, f"dataset.timezone: {dataset['timezone']!r} is no time zone.", "Write e.g. Europe/Berlin."
+        )
+    for key in ("window.months", "backtest.folds", "backtest.months"):
+        if _value(dataset, key, path) < 1:
+            raise DataError(path, f"dataset.{key}: must be 1 or more.")
+    for name in dataset["columns"]:
+        prefix = f"dataset.columns.{name}"
+        for key, kind in REQUIRED_OF_A_COLUMN.items():
+            _typed(content, f"{prefix}.{key}", kind, path)
+        column = dataset["columns"][name]
+        if unknown := sorted(column.keys() - ALLOWED_IN_A_COLUMN):
+            allowed = ", ".join(sorted(ALLOWED_IN_A_COLUMN))
+            raise DataError(path, f"{prefix}.{unknown[0]}: no such key.", f"A column has {allowed}.")
+        if column["role"] not in ROLES:
+            raise DataError(path, f"{prefix}.role: {column['role']!r} must be one of {', '.join(ROLES)}.")
+        if column["minimum"] >= column["maximum"]:
+            raise DataError(path, f"{prefix}: minimum must be less than maximum.")
+    for role in ROLES:
+        if not columns_of(dataset, role):
+            raise DataError(path, f"dataset.columns: no column has the role {role}.")
+
+
+def _typed(content: Mapping[str, Any], key: str, kind: type, path: Path) -> None:
+    value = _value(content, key, path)
+    kinds = (int, float) if kind is float else kind
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise DataError(path, f"{key}: {value!r} is of the wrong type.", f"Write a value of type {kind.__name__}.")
+
+
+def _value(content: Any, key: str, path: Path) -> Any:
+    value = content
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise DataError(path, f"the key {key} is missing.")
+        value = value[part]
+    return value

@@ -1,0 +1,162 @@
+"""The dataset contract: a checked table and what is known of it, from `process_data` to every later step.
+
+A dataset is a folder of two files. `table.parquet` has the sorted, unique index `utc_timestamp` (`datetime64[us, UTC]`,
+start of hour) and float64 columns; hours that the source does not have are absent rows. `dataset.yaml` has the
+collection's schema, the period, the source, whether it is synthetic, every repair made, and the sha256 of the table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from dsgo.collection import Collection, columns_of
+from dsgo.errors import DataError, DSGoError
+
+TABLE_FILE = "table.parquet"
+INFO_FILE = "dataset.yaml"
+TIMESTAMP = "utc_timestamp"
+INDEX_DTYPE = "datetime64[us, UTC]"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked table and what is known of it. `info` is the content of `dataset.yaml`."""
+
+    table: pd.DataFrame
+    info: Mapping[str, Any]
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the columns to forecast."""
+        return columns_of(self.info, "target")
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the columns a forecast is made from."""
+        return columns_of(self.info, "input")
+
+    @property
+    def collection(self) -> str:
+        """Name of the collection that the dataset belongs to."""
+        return self.info["collection"]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the table was generated, not recorded."""
+        return self.info["synthetic"]
+
+    @property
+    def sha256(self) -> str:
+        """sha256 of `table.parquet`: the tag `dsgo.data_digest`."""
+        return self.info["sha256"]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of `dataset.yaml`. Covers table and schema: the tag `dsgo.output_digest` of `process_data`."""
+        return hashlib.sha256(_info_bytes(self.info)).hexdigest()
+
+
+def make_dataset(
+    table: pd.DataFrame,
+    collection: Collection,
+    *,
+    source: Mapping[str, Any],
+    synthetic: bool,
+    repairs: Sequence[Mapping[str, Any]] = (),
+) -> Dataset:
+    """The dataset of a clean table.
+
+    Args:
+        table: what `dsgo.cleaning.clean` returned.
+        source: `kind`, `name` and `sha256` of what the table was made from.
+        repairs: `fault`, `count`, `first`, `handling` of each fault that was found.
+    """
+    info = {
+        "collection": collection.name,
+        "title": collection.title,
+        **collection.dataset,
+        "period": {"start": table.index[0].isoformat(), "end": table.index[-1].isoformat()},
+        "rows": len(table),
+        "source": dict(source),
+        "synthetic": synthetic,
+        "repairs": [dict(repair) for repair in repairs],
+        "sha256": hashlib.sha256(_table_bytes(table)).hexdigest(),
+    }
+    return Dataset(table, info)
+
+
+def write_dataset(dataset: Dataset, folder: Path | str) -> Path:
+    """Write the two files into `folder` (made if absent) and return it. Equal datasets give equal bytes."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TABLE_FILE).write_bytes(_table_bytes(dataset.table))
+    (folder / INFO_FILE).write_bytes(_info_bytes(dataset.info))
+    return folder
+
+
+def read_dataset(uri: Path | str) -> Dataset:
+    """Read a dataset from a folder or an MLflow artifact URI such as `runs:/<id>/dataset`.
+
+    Raises:
+        DataError: nothing is there, a file is missing or damaged, or the table is not the one of its `dataset.yaml`.
+    """
+    if Path(uri).is_dir():
+        return _read_folder(Path(uri), str(uri))
+    if ":/" not in str(uri):
+        raise DataError(uri, "is no folder and no artifact URI.", "Give a URI such as runs:/<run id>/dataset.")
+    from mlflow.artifacts import download_artifacts  # here: importing mlflow takes seconds
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory(prefix="dsgo-dataset-") as folder:
+        try:
+            local = download_artifacts(artifact_uri=str(uri), dst_path=folder)
+        except DSGoError:
+            raise
+        except (MlflowException, OSError) as error:
+            raise DataError(
+                uri, f"cannot be downloaded: {error}", "Give runs:/<run id>/dataset of a finished process_data run."
+            ) from error
+        return _read_folder(Path(local), str(uri))
+
+
+def _read_folder(folder: Path, name: str) -> Dataset:
+    contents = {}
+    for file in (INFO_FILE, TABLE_FILE):
+        try:
+            contents[file] = (folder / file).read_bytes()
+        except OSError as error:
+            raise DataError(name, f"has no {file}, so it is no dataset.", "Run process_data again.") from error
+    try:
+        info = yaml.safe_load(contents[INFO_FILE])
+        expected = info["sha256"]
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(f"{name}/{INFO_FILE}", "is damaged.", "Run process_data again.") from error
+    found = hashlib.sha256(contents[TABLE_FILE]).hexdigest()
+    if found != expected:
+        raise DataError(
+            f"{name}/{TABLE_FILE}",
+            f"is damaged or was changed: its sha256 is {found}, {INFO_FILE} says {expected}.",
+            "Run process_data again.",
+        )
+    return Dataset(pd.read_parquet(io.BytesIO(contents[TABLE_FILE])), info)
+
+
+def _table_bytes(table: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=True), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _info_bytes(info: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump(dict(info), sort_keys=False, allow_unicode=True, width=120).encode()
