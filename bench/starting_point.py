@@ -54,9 +54,12 @@ def write_raw(germany_csv: Path, folder: Path) -> None:
     An hour that the table repeats stands once in the power files and as often as in the table in the weather file.
 
     Raises:
-        SourceError: the table lacks a column, or repeats an hour with different power.
+        SourceError: the file is no such table, or repeats an hour with different power.
     """
-    table = pd.read_csv(germany_csv)
+    try:
+        table = pd.read_csv(germany_csv)
+    except ValueError as error:  # pandas' errors of an empty, cut or binary file are ValueErrors
+        raise SourceError(str(germany_csv), f"cannot be read as a table: {error}.") from error
     wanted = ["utc_timestamp", "solar_GW", "wind_GW", "windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
     if list(table.columns) != wanted:
         raise SourceError(str(germany_csv), f"has the columns {list(table.columns)}, not {wanted}.")
@@ -100,7 +103,7 @@ def lay_out(germany_csv: Path, folder: Path) -> None:
 
 
 def jupyter_environment(scratch: Path) -> dict[str, str]:
-    """Environment in which Jupyter's `python3` is this interpreter and all that Jupyter writes goes to `scratch`."""
+    """Environment in which Jupyter's `python3` is this interpreter; what Jupyter and Keras keep goes to `scratch`."""
     spec = scratch / "kernels" / "python3"
     spec.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -113,6 +116,7 @@ def jupyter_environment(scratch: Path) -> dict[str, str]:
         "JUPYTER_CONFIG_DIR": str(scratch / "config"),
         "JUPYTER_RUNTIME_DIR": str(scratch / "runtime"),
         "IPYTHONDIR": str(scratch / "ipython"),
+        "KERAS_HOME": str(scratch / "keras"),
     }
 
 

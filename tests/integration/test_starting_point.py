@@ -79,6 +79,14 @@ def _printed(notebook: Path) -> str:
     return "".join(output.text for output in _outputs(notebook) if output.get("name") == "stdout")
 
 
+def _assert_plausible(rmse: dict, table: Path) -> None:
+    """The errors, in GW, are far below the spread of the targets, yet no model seems to have seen the answer."""
+    spread = pd.read_csv(table)[list(TARGETS)].std()
+    assert set(rmse) == set(TARGETS)
+    for target in TARGETS:
+        assert 0.1 * spread[target] < float(rmse[target]) < 0.6 * spread[target], target
+
+
 @pytest.mark.parametrize("name", ALL_NOTEBOOKS)
 def test_notebook_is_committed_without_outputs(name):
     notebook = nbformat.read(STARTING_POINT / name, as_version=nbformat.NO_CONVERT)
@@ -125,11 +133,8 @@ def test_processed_data_is_the_table_again(measured, table):
 @pytest.mark.parametrize("name", MODELS)
 def test_model_explains_much_and_not_all(measured, table, name):
     folder, _ = measured
-    spread = pd.read_csv(table)[list(TARGETS)].std()
     printed = {target: float(rmse) for target, rmse in SCORE_LINE.findall(_printed(folder / "executed" / name))}
-    assert set(printed) == set(TARGETS)
-    for target in TARGETS:
-        assert 0.1 * spread[target] < printed[target] < 0.6 * spread[target], target
+    _assert_plausible(printed, table)
     kept = pd.read_csv(folder / "results.csv").query("model == @MODELS[@name]").set_index("target")["rmse"]
     assert kept.round(3).to_dict() == printed
 
@@ -161,8 +166,10 @@ def test_failing_cell_is_reported_from_this_interpreter(jupyter, tmp_path):
     ("old", "new", "message"),
     [
         (b"wind_GW", b"wind_MW", "has the columns"),
-        (b"\n", b"\n2016-01-01 00:00:00+00:00,1,2,3,4,5,6\n", "two different"),
+        (b"\n", b"\n2016-01-01 00:00:00+00:00,1,2,3,4,5,6\n", "two different values of power for 2016-01-01T00"),
+        (b"utc_timestamp", b"\xff\xfe\x00", "cannot be read as a table"),
     ],
+    ids=["column", "repeated hour", "binary"],
 )
 def test_table_that_cannot_be_made_raw_is_refused(table, tmp_path, old, new, message):
     wrong = tmp_path / "wrong.csv"
@@ -172,15 +179,14 @@ def test_table_that_cannot_be_made_raw_is_refused(table, tmp_path, old, new, mes
     assert not (tmp_path / "raw").exists()
 
 
-def test_report_is_rendered(copy, jupyter):
+def test_report_is_rendered(copy, jupyter, table):
     subprocess.run([sys.executable, "make_report.py"], cwd=copy / "report", env=jupyter, check=True, timeout=120)
     page = (copy / "report" / "weekly_report.html").read_text(encoding="utf-8")
     figures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     assert len(figures) == 2
     assert all(base64.b64decode(figure).startswith(b"\x89PNG") and len(figure) > 10_000 for figure in figures)
     assert "Week from 25 March 2016 to 31 March 2016 (UTC)" in page
-    scores = dict(re.findall(r"(\w+_GW): RMSE (\d+\.\d+) GW", page))
-    assert set(scores) == set(TARGETS)
+    _assert_plausible(dict(re.findall(r"(\w+_GW): RMSE (\d+\.\d+) GW", page)), table)
     assert "RandomForestRegressor" not in page  # the client sees no code
 
 
