@@ -130,9 +130,12 @@ def _physics(hours: pd.DatetimeIndex, seed: int) -> tuple[pd.DataFrame, pd.DataF
         * np.exp(luck)
     )
 
-    # Wind power: one curve for plants that stand in many winds at once, none of them the mean wind.
-    at_plants = wind_aloft * np.exp(0.08 * _process(draws["fleet"], n, slow_h=60, fast_h=4))
-    share = 0.82 * (1 - np.exp(-((at_plants / 7.2) ** 2.5)))
+    # Wind power: one curve for plants that stand in many winds at once, none of them the mean wind. Up there it is
+    # strongest at noon (mixing) and in the evening (nocturnal jet), weakest in the morning.
+    turn = 2 * np.pi * (hours.as_unit("s").asi8 % 86_400) / 86_400
+    aloft = 1 + 0.016 * np.cos(turn - 2 * np.pi * 19 / 24) + 0.012 * np.cos(2 * turn - 2 * np.pi * 11.5 / 12)
+    at_plants = wind_aloft * aloft * np.exp(0.08 * _process(draws["fleet"], n, slow_h=60, fast_h=4))
+    share = 0.83 * (1 - np.exp(-((at_plants / 7.0) ** 2.5)))
     wind = _grown(hours, YEARS, WIND_CAPACITY_GW) * _grown(hours, COVERED_FROM, COVERED_SHARE) * share
 
     weather = {"windspeed": windspeed, "temperature": temperature, "rad_horizontal": direct, "rad_diffuse": diffuse}
