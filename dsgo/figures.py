@@ -1,0 +1,257 @@
+"""Table → figure, the same for the report (SVG) and the dashboard (Plotly).
+
+`describe` decides what is drawn and how; `svg` and `plotly_figure` only draw it. Blue and vermilion of Okabe and Ito's
+palette (jfly.uni-koeln.de/color, 2008) stay apart for colour-blind readers and have a contrast of 3:1 or more on white
+and on black.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dsgo.wording import quantity
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+GREY = "#808080"
+BAND_OPACITY = 0.3
+DAYS_LABELLED = 8  # more labels than these run into each other on a phone
+
+
+@dataclass(frozen=True)
+class Line:
+    """How one column of a figure's table is drawn."""
+
+    column: str
+    name: str
+    colour: str
+    width: float  # in px of the SVG
+
+
+FORECAST = Line("forecast", "Forecast", BLUE, 2.0)
+RECORDED = Line("recorded", "Recorded", VERMILION, 1.6)
+LINES = (FORECAST, RECORDED)
+BAND_NAME = "80 % interval"  # p10 to p90
+
+
+@dataclass(frozen=True)
+class ForecastFigure:
+    """One target's forecast with its band against what was recorded.
+
+    `table`: index in local time (tz-aware, one row an hour, also for hours without data); float columns `recorded`,
+    `forecast`, `low`, `high` in `unit`, NaN where there is nothing to draw.
+    """
+
+    target: str
+    title: str
+    unit: str
+    table: pd.DataFrame
+
+    @property
+    def timezone(self) -> str:
+        """Name of the time zone of the time axis."""
+        return str(self.table.index.tz)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Ends of the value axis. It starts at zero unless that would squeeze the curves into its upper part."""
+        values = self.table.to_numpy()
+        if not np.isfinite(values).any():
+            return 0.0, 1.0
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        if 0 <= low <= 0.5 * high:
+            return 0.0, high * 1.05
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
+        return low - margin, high + margin
+
+    @property
+    def days(self) -> pd.DatetimeIndex:
+        """The midnights that the time axis labels: every day, or every n-th of a long span."""
+        midnights = pd.date_range(self.table.index[0].normalize(), self.table.index[-1], freq="D")
+        midnights = midnights[midnights >= self.table.index[0]]
+        return midnights[:: math.ceil(len(midnights) / DAYS_LABELLED) or 1]
+
+    @property
+    def alternative(self) -> str:
+        """The figure in words, for who cannot see it."""
+        first, last = (f"{moment:%A %d %B %Y %H:%M}" for moment in (self.table.index[0], self.table.index[-1]))
+        words = f"{self.title}: forecast with its {BAND_NAME} and recorded values, {first} to {last} ({self.timezone})."
+        for line in LINES:
+            values = self.table[line.column].dropna()
+            if values.empty:
+                words += f" {line.name}: no values."
+            else:
+                low, high = (quantity(value, self.unit) for value in (values.min(), values.max()))
+                words += f" {line.name}: {low} to {high}."
+        return words
+
+
+def describe(table: pd.DataFrame, target: str, info: Mapping[str, Any]) -> ForecastFigure:
+    """What to draw for `target`.
+
+    Args:
+        table: index `utc_timestamp` without holes; columns `T`, `T_forecast`, `T_p10`, `T_p90` of the target.
+        info: the dataset's: `columns` with units and descriptions, `timezone`.
+    """
+    column = info["columns"][target]
+    description = column.get("description") or target
+    parts = {"recorded": target, "forecast": f"{target}_forecast", "low": f"{target}_p10", "high": f"{target}_p90"}
+    drawn = pd.DataFrame({name: table[source].astype(float) for name, source in parts.items()})
+    return ForecastFigure(
+        target=target,
+        title=description[:1].upper() + description[1:],
+        unit=column["unit"],
+        table=drawn.tz_convert(info["timezone"]),
+    )
+
+
+def svg(figure: ForecastFigure, name: str) -> str:
+    """The figure as one `<svg>` element for an HTML page, with a title for screen readers.
+
+    Equal figures give equal text. `name` starts every id inside, so that figures of one page do not share one.
+    """
+    # The object-oriented interface with the SVG canvas: pyplot would look for a display and keep every figure alive.
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style = {
+        "svg.fonttype": "none",  # text stays text: small, searchable, in the page's own font
+        "svg.hashsalt": name,
+        "text.parse_math": False,  # a $ in a name is a dollar
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout on every machine
+        "font.size": 9,
+        "axes.edgecolor": GREY,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": GREY,
+        "ytick.color": GREY,
+        "xtick.labelcolor": "black",
+        "ytick.labelcolor": "black",
+        "grid.color": "#e0e0e0",
+        "grid.linewidth": 0.6,
+    }
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", r"Glyph .* missing from font"
+        )  # only measured with it; the reader has another
+        canvas = FigureCanvasSVG(Figure(figsize=(8.6, 2.9), layout="constrained"))
+        axes = canvas.figure.add_subplot()
+        table, pixel = figure.table, 0.75  # points
+        axes.fill_between(table.index, table.low, table.high, color=BLUE, alpha=BAND_OPACITY, lw=0, label=BAND_NAME)
+        for line in LINES:
+            axes.plot(table.index, table[line.column], color=line.colour, lw=line.width * pixel, label=line.name)
+        axes.set_xlim(table.index[0], table.index[-1])
+        axes.set_ylim(*figure.limits)
+        axes.set_xticks(figure.days, [f"{day:%a}\n{day.day} {day:%b %Y}" for day in figure.days])
+        axes.set_ylabel(figure.unit)
+        axes.set_xlabel(f"Local time ({figure.timezone})", color="#555555", fontsize=8)
+        axes.grid(True)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2)
+        text = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        canvas.print_svg(text, metadata={**nothing, "Title": figure.alternative})
+    return _inline(text.getvalue(), name)
+
+
+def _inline(document: str, name: str) -> str:
+    """The `<svg>` element of an SVG document, made fit to share a page with others."""
+    element = document[document.index("<svg") :].strip()
+    element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.DOTALL)
+    element = re.sub(r'(\bid="|\burl\(#|\bhref="#)', rf"\g<1>{name}-", element)
+    head, body = element.split(">", 1)
+    head = re.sub(r'\s(width|height|version|xmlns:xlink)="[^"]*"', "", head)
+    body = body.replace("<title>", f'<title id="{name}-title">', 1).replace("xlink:href", "href")
+    return f'{head} role="img" aria-labelledby="{name}-title">{body}'
+
+
+def plotly_figure(figure: ForecastFigure) -> go.Figure:
+    """The figure for the dashboard. Names from data are escaped: Plotly reads a part of HTML in its texts."""
+    import plotly.graph_objects as go
+
+    table, unit = figure.table, escape(figure.unit)
+    local = table.index.tz_localize(None)  # Plotly knows no time zones: it gets the clock's time and shows it as it is
+    drawn = go.Figure()
+    times, values = _outline(local, table.low.to_numpy(), table.high.to_numpy())
+    drawn.add_scatter(
+        x=times,
+        y=values,
+        name=BAND_NAME,
+        fill="toself",
+        mode="lines",
+        line={"width": 0},
+        fillcolor=f"rgba({','.join(str(int(BLUE[i : i + 2], 16)) for i in (1, 3, 5))},{BAND_OPACITY})",
+        hoverinfo="skip",
+    )
+    for line in LINES:
+        drawn.add_scatter(
+            x=local,
+            y=table[line.column].to_numpy(),
+            name=line.name,
+            mode="lines",
+            line={"color": line.colour, "width": line.width},
+            text=_hover(figure, line),
+            hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+        )
+    faint = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "fixedrange": False}
+    drawn.update_layout(
+        template="none",
+        height=340,
+        margin={"l": 48, "r": 12, "t": 8, "b": 58},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "inherit", "size": 12},
+        hovermode="x unified",
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
+        xaxis={
+            **faint,
+            "title": {"text": f"Local time ({escape(figure.timezone)})", "font": {"size": 12}},
+            "tickvals": figure.days.tz_localize(None),
+            "ticktext": [f"{day:%a}<br>{day.day} {day:%b}" for day in figure.days],
+            "tickangle": 0,
+            "range": [local[0], local[-1]],
+            "hoverformat": "%A %-d %B %Y, %H:%M",
+        },
+        yaxis={**faint, "title": {"text": unit}, "range": list(figure.limits)},
+    )
+    return drawn
+
+
+def _hover(figure: ForecastFigure, line: Line) -> list[str]:
+    table = figure.table
+    words = [escape(quantity(value, figure.unit)) for value in table[line.column]]
+    if line is not FORECAST:
+        return words
+    bands = zip(table.low, table.high, strict=True)
+    return [
+        f"{word} ({escape(quantity(low, figure.unit))} to {escape(quantity(high, figure.unit))})"
+        if low == low
+        else word
+        for word, (low, high) in zip(words, bands, strict=True)
+    ]
+
+
+def _outline(times: pd.DatetimeIndex, low: np.ndarray, high: np.ndarray) -> tuple[list[Any], list[Any]]:
+    """Closed outlines of the band, one for each stretch without a gap, parted by None as Plotly wants them."""
+    there = np.isfinite(low) & np.isfinite(high)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(int)))
+    x: list[Any] = []
+    y: list[Any] = []
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        stretch = times[start:end]
+        x += [*stretch, *stretch[::-1], None]
+        y += [*high[start:end], *low[start:end][::-1], None]
+    return x[:-1], y[:-1]

@@ -1,0 +1,126 @@
+"""Stand-ins for `dsgo.registry`, with the attributes of its contract, for what only shows what the registry has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dsgo.errors import NoProductionModel
+from dsgo.tables import Dataset
+
+INFO = {
+    "collection": "wind_solar",
+    "title": "German wind and solar power",
+    "timezone": "Europe/Berlin",
+    "frequency": "1h",
+    "naive": {"name": "persistence_24h", "lag": "24h"},
+    "columns": {
+        "solar_GW": {"role": "target", "unit": "GW", "description": "solar power, national mean of the hour"},
+        "wind_GW": {"role": "target", "unit": "GW", "description": "wind power on land and at sea"},
+        "windspeed": {"role": "input", "unit": "m/s", "description": "wind speed 10 m above ground"},
+        "temperature": {"role": "input", "unit": "°C", "description": "air temperature 2 m above ground"},
+    },
+    "source": {"kind": "sample", "name": "generated sample", "sha256": "ab" * 32},
+    "synthetic": False,
+    "repairs": [
+        {"fault": "repeated_hour", "count": 3, "first": "2013-10-27 01:00 UTC", "handling": "kept the first"},
+    ],
+    "sha256": "cd" * 32,
+}
+
+
+def make_table(start: str = "2016-04-04", end: str = "2016-06-30T23:00") -> pd.DataFrame:
+    """An hourly table of the four columns, smooth days and weather of several days, the same at each call."""
+    hours = pd.date_range(start, end, freq="1h", tz="UTC", unit="us", name="utc_timestamp")
+    rng = np.random.default_rng(1)
+    local = (hours.hour.to_numpy() + 1.7) % 24
+    weather = np.convolve(rng.normal(size=len(hours) + 47), np.ones(48) / 7, mode="valid")
+    solar = np.clip(np.sin((local - 5) / 16 * np.pi), 0, None) * 20 * np.clip(1 + weather / 3, 0.2, 1.6)
+    wind = np.clip(9 + 6 * weather + rng.normal(scale=0.4, size=len(hours)), 0.2, None)
+    return pd.DataFrame(
+        {"solar_GW": solar * (solar > 0.3), "wind_GW": wind, "windspeed": wind / 3, "temperature": 12 + 5 * weather},
+        index=hours,
+    )
+
+
+def make_window(table: pd.DataFrame, start: str = "2016-05-01T00:00Z", targets: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Recorded, forecast with its band, and naive of each target, from `start` on."""
+    rng = np.random.default_rng(2)
+    parts = {}
+    for target in targets or ("solar_GW", "wind_GW"):
+        error = np.convolve(rng.normal(size=len(table) + 5), np.ones(6) / 6, mode="valid")
+        forecast = table[target] + 3 * error * (table[target] > 0)
+        parts |= {
+            target: table[target],
+            f"{target}_forecast": forecast.clip(lower=0),
+            f"{target}_p10": (forecast - 1.6).clip(lower=0),
+            f"{target}_p90": forecast + 1.6 * (forecast > 0),
+            f"{target}_naive": table[target].shift(24),
+        }
+    return pd.DataFrame(parts)[start:]
+
+
+@dataclass
+class Production:
+    """What `dsgo.registry.load_production` returns."""
+
+    table: pd.DataFrame = field(default_factory=make_table)
+    info: dict[str, Any] = field(default_factory=lambda: INFO)
+    window_table: pd.DataFrame | None = None
+    version: str = "3"
+    run_id: str = "0123456789abcdef0123456789abcdef"
+    promoted_at: str = "2016-07-04T12:03:00+00:00"
+    trained_to: str = "2016-06-30T23:00:00+00:00"
+    step: str = "gradient_boosting"
+
+    def __post_init__(self) -> None:
+        self.trained_from = self.table.index[0].isoformat()
+        self.synthetic = self.info["synthetic"]
+        self.data_digest = self.info["sha256"]
+        self.model_uri = f"models:/{self.info['collection']}/{self.version}"
+        self.dataset_uri = "runs:/fedcba9876543210fedcba9876543210/dataset"
+        self.scores = {}
+        self.predicted: list[pd.DataFrame] = []
+
+    def dataset(self) -> Dataset:
+        period = {"start": self.table.index[0].isoformat(), "end": self.table.index[-1].isoformat()}
+        return Dataset(self.table, {**self.info, "period": period, "rows": len(self.table)})
+
+    def window(self) -> pd.DataFrame:
+        if self.window_table is not None:
+            return self.window_table
+        targets = tuple(name for name, column in self.info["columns"].items() if column["role"] == "target")
+        return make_window(self.table, targets=targets)[: self.trained_to]
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Three times the wind speed as wind, its tenth as solar: easy to check, and only from inputs."""
+        self.predicted.append(frame)
+        wind = frame["windspeed"].to_numpy() * 3
+        parts = {}
+        for target, value in (("solar_GW", wind / 10), ("wind_GW", wind)):
+            parts |= {target: value, f"{target}_p10": value - 0.5, f"{target}_p90": value + 0.5}
+        return pd.DataFrame(parts)
+
+
+class Registry:
+    """What `dsgo.registry` answers; each collection's answer can be set, also to an exception to be raised."""
+
+    def __init__(self, **productions: Production | Exception) -> None:
+        self.productions: dict[str, Production | Exception] = dict(productions)
+        self.boards: dict[str, pd.DataFrame | Exception] = {}
+        self.loads = 0
+
+    def load_production(self, collection: str) -> Production:
+        self.loads += 1
+        return self._answer(self.productions.get(collection, NoProductionModel(collection)))
+
+    def leaderboard(self, collection: str) -> pd.DataFrame:
+        return self._answer(self.boards.get(collection, pd.DataFrame(columns=["model", "run_id", "version", "stage"])))
+
+    def _answer(self, answer: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer

@@ -1,0 +1,67 @@
+import math
+
+import pandas as pd
+import pytest
+
+from dsgo import wording
+from dsgo.review import Score, Usual
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.234, "1.23 GW"),
+        (12.34, "12.3 GW"),
+        (123.4, "123 GW"),
+        (4530.4, "4,530 GW"),
+        (0.0512, "0.0512 GW"),
+        (9.999, "10.0 GW"),
+        (0.0, "0 GW"),
+        (-0.0, "0 GW"),
+        (-1.5, "−1.50 GW"),
+        (1e-30, "0.000000000 GW"),
+        (math.nan, "–"),
+        (math.inf, "–"),
+    ],
+)
+def test_a_quantity_has_three_significant_digits_and_its_unit(value, text):
+    assert wording.quantity(value, "GW").replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.814, "81 %"), (-0.001, "0 %"), (-0.25, "−25 %"), (math.nan, "–")])
+def test_a_share_is_a_percentage(share, text):
+    assert wording.percent(share).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [("1h", "1 hour"), ("24h", "24 hours"), ("7D", "7 days"), ("90min", "90 minutes"), ("36h", "36 hours")],
+)
+def test_a_duration_is_exact(length, text):
+    assert wording.duration(length) == text
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [("3D 5h", "3 days"), ("1D 5h", "29 hours"), ("2h 59min", "2 hours"), ("59s", "0 minutes"), ("-1h", "0 minutes")],
+)
+def test_an_age_is_rounded_down(length, text):
+    assert wording.age(pd.Timedelta(length)) == text
+
+
+def test_a_moment_is_told_in_utc():
+    assert wording.moment("2016-07-04T14:03:59+02:00") == "4 July 2016, 12:03 UTC"
+
+
+def score(rmse, naive):
+    return Score(hours=168, mae=0.5, rmse=rmse, naive_mae=1.0, naive_rmse=naive, coverage80=0.8)
+
+
+def test_the_verdict_compares_with_naive_and_with_the_usual_range():
+    usual = Usual(0.8, 1.2, 20)
+    words = [wording.verdict(score(*case), usual, "GW") for case in [(0.5, 2.0), (1.0, 2.0), (1.5, 1.0)]]
+    assert "less than the naive baseline’s" in words[0] and "below the usual" in words[0]
+    assert "within the usual" in words[1]
+    assert "no better than the naive baseline’s" in words[2] and "above the usual" in words[2]
+    assert "too few other weeks" in wording.verdict(score(1, 2), None, "GW")
+    assert "can be scored" in wording.verdict(None, usual, "GW")
