@@ -87,7 +87,9 @@ def score(recorded: np.ndarray, forecast: np.ndarray, *, full_scale: float) -> d
     }
 
 
-def score_predictions(predictions: pd.DataFrame, targets: list[str], prefix: str, full_scale: Mapping[str, float]) -> dict:
+def score_predictions(
+    predictions: pd.DataFrame, targets: list[str], prefix: str, full_scale: Mapping[str, float]
+) -> dict:
     """All metrics of one table of predictions (`T`, `T_forecast`, `T_naive` and perhaps `T_p10`, `T_p90`).
 
     Returns:

@@ -5,16 +5,18 @@ Dagster decides the order and how many run at once; MLflow Projects do the work.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 
 from dsgo.collection import Collection
+from dsgo.settings import Settings
 from dsgo.steps import Step
 
 AT_ONCE = 2
@@ -27,10 +29,12 @@ class Order(dg.ConfigurableResource):
     data: str = "sample"
     parent_run_id: str = ""
     env_manager: str = "local"
-    threads: int = 0
 
 
-def definitions(collection: Collection, steps_for) -> dg.Definitions:
+StepsFor = Callable[[str], Sequence[Step]]
+
+
+def definitions(collection: Collection, steps_for: StepsFor) -> dg.Definitions:
     """Assets and the job `training` of one collection.
 
     Args:
@@ -49,7 +53,7 @@ def definitions(collection: Collection, steps_for) -> dg.Definitions:
     return dg.Definitions(assets=assets, jobs=[job], resources={"order": Order()})
 
 
-def _asset(collection: Collection, steps_for, step: Step) -> dg.AssetsDefinition:
+def _asset(collection: Collection, steps_for: StepsFor, step: Step) -> dg.AssetsDefinition:
     @dg.asset(
         name=step.name,
         group_name=collection.name,
@@ -122,7 +126,16 @@ def lines_named(name: str) -> Iterator[None]:
             os.close(descriptor)
 
 
-NOISE = (b"INFO mlflow", b"WARNING mlflow.utils", "🏃".encode(), "🧪".encode(), b"cuda", b"oneDNN", b"cpu_feature_guard", b"AVX")
+NOISE = (
+    b"INFO mlflow",
+    b"WARNING mlflow.utils",
+    "🏃".encode(),
+    "🧪".encode(),
+    b"cuda",
+    b"oneDNN",
+    b"cpu_feature_guard",
+    b"AVX",
+)
 
 
 def keep(line: bytes) -> bool:
@@ -130,16 +143,8 @@ def keep(line: bytes) -> bool:
     return bool(line.strip()) and not any(word in line for word in NOISE)
 
 
-def job_of(path: Path | str) -> dg.JobDefinition:
-    """The job of a `flow.py`, for `dagster`'s own tools and processes."""
-    definitions_ = load(path).defs
-    return definitions_.resolve_job_def(JOB)
-
-
 def load(path: Path | str):
     """A collection's `flow.py` as a module; it must have `steps` and `defs`."""
-    import importlib.util
-
     path = Path(path)
     spec = importlib.util.spec_from_file_location(f"dsgo_flow_{path.parent.name}", path)
     module = importlib.util.module_from_spec(spec)
@@ -147,6 +152,24 @@ def load(path: Path | str):
     return module
 
 
-def names(steps: Sequence[Step]) -> list[str]:
-    """Names of the steps."""
-    return [step.name for step in steps]
+def job_of(path: str) -> dg.JobDefinition:
+    """The job of the `flow.py` at `path`."""
+    return load(path).defs.resolve_job_def(JOB)
+
+
+def job_reference(path: Path):
+    """The job in a form that Dagster's step processes can build again."""
+    return dg.build_reconstructable_job("dsgo.flow", "job_of", (str(path),), {})
+
+
+DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's own state, in this copy's folder."""
+    home = settings.home / "dagster"
+    home.mkdir(exist_ok=True)
+    (home / "dagster.yaml").write_text(DAGSTER_YAML)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance

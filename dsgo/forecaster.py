@@ -53,7 +53,9 @@ class Forecaster:
         relative = recorded / self._level_at(table.index)
         self.scale = relative.std(axis=0)
         self.most = relative.max(axis=0) * HEADROOM
-        self.dark_below = {t: _dark_below(table, t, self.info) for t in self.targets if self._spec(t).get("dark_at_night")}
+        self.dark_below = {
+            t: _dark_below(table, t, self.info) for t in self.targets if self._spec(t).get("dark_at_night")
+        }
         self.regressor = clone(self.regressor).fit(self.scaler.transform(matrix), relative / self.scale)
         self.telling = np.array([_tells_difficulty(name) for name in self.features.get_feature_names_out()])
         self.trained_from, self.trained_to = table.index[0], table.index[-1]
@@ -73,7 +75,9 @@ class Forecaster:
             unit = predictions[f"{target}_level"].to_numpy() * self.scale[i]
             forecast = predictions[f"{target}_{FORECAST}"].to_numpy() / unit
             error = predictions[target].to_numpy() / unit - forecast
-            awake = ~self._dark(target, predictions.index)  # at night the forecast is certain and says nothing of the day
+            awake = ~self._dark(
+                target, predictions.index
+            )  # at night the forecast is certain and says nothing of the day
             self.intervals[target] = fit_intervals(forecast[awake], error[awake], features[awake])
         return self
 

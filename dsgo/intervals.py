@@ -39,7 +39,9 @@ class Intervals:
         """10 % and 90 % bounds. `forecast` (n,) and `features` (n, k, standardised) as in `fit_intervals`."""
         usual = _usual_size(self.size, forecast, features)
         group = np.searchsorted(self.edges, forecast)
-        return forecast + np.minimum(self.lower[group], 0.0) * usual, forecast + np.maximum(self.upper[group], 0.0) * usual
+        return forecast + np.minimum(self.lower[group], 0.0) * usual, forecast + np.maximum(
+            self.upper[group], 0.0
+        ) * usual
 
 
 def fit_intervals(forecast: np.ndarray, error: np.ndarray, features: np.ndarray) -> Intervals:

@@ -60,10 +60,16 @@ def key_of(step: Step, runs: Mapping[str, Run]) -> str:
         "project": {str(path.relative_to(step.project)): _digest(path) for path in _project_files(step.project)},
         "shared": {path.name: _digest(path) for path in shared_code(step.project)},
         "reads": {path.name: _digest(path) for path in step.reads},
-        "parameters": dict(step.parameters),
+        "parameters": {name: _content(value) for name, value in step.parameters.items()},
         "inputs": {name: [_output(runs[up]) for up in _listed(source)] for name, source in step.inputs.items()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _content(parameter: str) -> str:
+    """A parameter that is a file counts by its name and content, wherever it lies."""
+    path = Path(parameter)
+    return f"{path.name} {_digest(path)}" if path.is_absolute() and path.is_file() else parameter
 
 
 def _listed(source: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ MODELS = ("keras_mlp", "random_forest", "gradient_boosting", "linear_regression"
 
 def steps(data: str) -> list[Step]:
     """The steps for one source of raw data, in an order in which they can run."""
-    process_data = Step("process_data", HERE / "process_data", parameters={"data": data})
+    process_data = Step("process_data", HERE / "process_data", parameters={"data": data}, reads=(COLLECTION.path,))
     models = [Step(name, FORECASTING / name, inputs={"dataset": "process_data"}) for name in MODELS]
     rules = yaml.safe_dump(dict(COLLECTION.gate), default_flow_style=True, width=10_000).strip().strip("{}")
     promote = Step(

@@ -14,10 +14,10 @@ import os
 import mlflow
 import pandas as pd
 import yaml
+from dsgo.command import main
 from mlflow.tracking import MlflowClient
 
 from dsgo import registry, tags
-from dsgo.command import main
 from dsgo.errors import GateError, NoProductionModel, SettingError
 from dsgo.evaluation import plan
 from dsgo.forecaster import Forecaster
@@ -55,7 +55,9 @@ def promote() -> None:
 
     champion = current_champion(dataset.collection)
     if champion is not None and champion.run_id == best.info.run_id:
-        conclude("kept", f"version {champion.version} is the best candidate and in Production already", [], champion.run_id)
+        conclude(
+            "kept", f"version {champion.version} is the best candidate and in Production already", [], champion.run_id
+        )
         return
     outcome = [] if champion is None else comparable(champion, dataset)
     if all(rule.holds for rule in outcome):
@@ -121,7 +123,10 @@ def comparable(champion: registry.Production, dataset: Dataset) -> list[Rule]:
     if champion.synthetic == dataset.synthetic:
         _, window = plan(dataset.table.index, dataset.info)
         learned_to = champion_twin(champion).trained_to
-        measured, asked = f"learned up to {learned_to:%Y-%m-%d %H:%M}", f"before {window.start:%Y-%m-%d}, the window's start"
+        measured, asked = (
+            f"learned up to {learned_to:%Y-%m-%d %H:%M}",
+            f"before {window.start:%Y-%m-%d}, the window's start",
+        )
         rules.append(Rule("champion has not seen the window", measured, asked, learned_to < window.start))
     return rules
 
