@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from dsgo.errors import SettingError
 
 HOST = "127.0.0.1"  # one spelling everywhere: MLflow compares hosts of artifact URIs letter by letter
 CHECKOUT = Path(__file__).resolve().parent.parent
+FTP_USER = "dsgo"
 PASSIVE_PORTS = 40  # data connections that the FTP server can have open at once
 
 
@@ -31,9 +33,10 @@ class Settings:
     tracking_port: int = 5000
     dashboard_port: int = 8050
     serve_port: int = 8003
-    ftp_user: str = "dsgo"
+    ftp_user: str = FTP_USER
     ftp_password: str = field(default="", repr=False)
     database_url: str = field(default="", repr=False)
+    opsd_url: str = "https://data.open-power-system-data.org"
     checkout: Path = CHECKOUT
 
     @property
@@ -87,6 +90,11 @@ class Settings:
         return self.home / "wheels"
 
     @property
+    def environments(self) -> Path:
+        """Folder of the environments that MLflow makes for single projects; they hold this copy's `dsgo`."""
+        return self.home / "environments"
+
+    @property
     def passive_ports(self) -> range:
         """Data ports of the FTP server, fixed and derived from its port so that two copies do not meet."""
         first = self.ftp_port + 10_000 if self.ftp_port + 10_000 + PASSIVE_PORTS <= 65_535 else self.ftp_port - 10_000
@@ -109,7 +117,16 @@ class Settings:
             "UV_FIND_LINKS": str(self.wheels),
             "PIP_FIND_LINKS": " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS", ""), str(self.wheels)])),
             "UV_PYTHON_DOWNLOADS": "never",
+            "MLFLOW_ENV_ROOT": str(self.environments),
+            # Without these, a proxy that the environment names would be asked for this copy's own servers.
+            "NO_PROXY": _with_loopback(os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""),
+            "no_proxy": _with_loopback(os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""),
         }
+
+
+def _with_loopback(hosts: str) -> str:
+    listed = [host for host in hosts.split(",") if host]
+    return ",".join([*listed, *(host for host in (HOST, "localhost") if host not in listed)])
 
 
 def _port(values: Mapping[str, str | None], name: str, default: int) -> int:
@@ -144,10 +161,23 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         tracking_port=ports["DSGO_TRACKING_PORT"],
         dashboard_port=ports["DSGO_DASHBOARD_PORT"],
         serve_port=ports["DSGO_SERVE_PORT"],
-        ftp_user=values.get("DSGO_FTP_USER") or "dsgo",
+        ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
+        opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         database_url=values.get("DSGO_DATABASE_URL") or f"sqlite:///{home / 'dsgo.db'}",
     )
+
+
+def ftp_login_of_environment(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """User and password that the environment itself names (not `.env`); empty where it does not."""
+    environ = os.environ if environ is None else environ
+    return environ.get("DSGO_FTP_USER", ""), environ.get("DSGO_FTP_PASSWORD", "")
+
+
+def ftp_ca(environ: Mapping[str, str] | None = None) -> str | None:
+    """File with the certificate authority that FTPS servers are checked against; None is the system's."""
+    environ = os.environ if environ is None else environ
+    return environ.get("DSGO_FTP_CA") or None
 
 
 def prepare(settings: Settings) -> Settings:
@@ -157,7 +187,7 @@ def prepare(settings: Settings) -> Settings:
     if not settings.env_file.exists():
         password = settings.ftp_password or secrets.token_urlsafe(24)
         part = settings.env_file.with_name(f".env.{os.getpid()}")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(f"DSGO_FTP_USER={settings.ftp_user}\nDSGO_FTP_PASSWORD={password}\n")
         try:
             os.link(part, settings.env_file)  # fails if another process was first: its password stands
@@ -181,3 +211,11 @@ def _explicit(settings: Settings) -> dict[str, str]:
 def password_hash(password: str, salt: bytes) -> bytes:
     """scrypt hash of the FTP password (RFC 7914, n=2^14, r=8, p=1), so that the server need not keep it in clear."""
     return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)
+
+
+def activate(settings: Settings) -> None:
+    """Make these settings those of this process and of all it starts, with its own interpreter first on the path."""
+    os.environ.update(settings.child_environment())
+    first = str(Path(sys.executable).parent)
+    if os.environ.get("PATH", "").split(os.pathsep)[0] != first:
+        os.environ["PATH"] = os.pathsep.join([first, os.environ.get("PATH", os.defpath)])

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from dsgo.checks import Place, check_bounds, numbers, require_columns, utc_timestamps
 from dsgo.collection import Collection, columns_of
 from dsgo.errors import DataError, DSGoError
 
 TABLE_FILE = "table.parquet"
 INFO_FILE = "dataset.yaml"
-TIMESTAMP = "utc_timestamp"
-INDEX_DTYPE = "datetime64[us, UTC]"
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,36 @@ def read_dataset(uri: Path | str) -> Dataset:
                 uri, f"cannot be downloaded: {error}", "Give runs:/<run id>/dataset of a finished process_data run."
             ) from error
         return _read_folder(Path(local), str(uri))
+
+
+def check_inputs(frame: pd.DataFrame, info: Mapping[str, Any], name: str = "request") -> pd.DataFrame:
+    """The timestamps and inputs of a request, in the row order given.
+
+    Args:
+        frame: the timestamp column (ISO 8601 text with an offset, or datetimes with a time zone) and the inputs, in
+            any order; other columns are left out.
+        info: `Dataset.info` of the data that the model was trained on.
+        name: what to call the table in an error.
+
+    Returns:
+        The timestamp column (`datetime64[us, UTC]`) and the inputs (float64), with a fresh index.
+
+    Raises:
+        DataError: there is no row or a column is missing; a timestamp cannot be read or has no offset; a value is text,
+            missing, infinite or outside its physical bounds. Names the column and the first row (1 is the first).
+    """
+    place = Place(name)
+    inputs = columns_of(info, "input")
+    require_columns(frame, [info["timestamp"], *inputs], place)
+    timestamps, _ = utc_timestamps(frame[info["timestamp"]], place)
+    checked = {info["timestamp"]: timestamps}
+    for column in inputs:
+        values = numbers(frame[column], place)
+        if np.isnan(values).any():
+            raise place.error(column, int(np.argmax(np.isnan(values))), "the value is missing.", "Give a number.")
+        check_bounds(values, column, info["columns"][column], place)
+        checked[column] = values
+    return pd.DataFrame(checked)
 
 
 def _read_folder(folder: Path, name: str) -> Dataset:

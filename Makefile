@@ -1,0 +1,78 @@
+# DSGo. `make` shows the commands. Needs Python 3.11 to 3.13, make and git, nothing else.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# 3.11 first: the projects' own environments ask for it, so one interpreter does for both.
+PYTHONS = python3.11 python3.12 python3.13 python3
+PYTHON =
+COLLECTION = wind_solar
+DATA = sample
+ARGS =
+BIN = .venv/bin
+DSGO = $(BIN)/python -m dsgo
+
+# Recipes read these from the environment: a file name with spaces or quotes needs no escaping.
+export DATA COLLECTION
+
+.PHONY: help run test up down status restart serve dashboard report env lint lock bench clean
+
+help: ## show this list
+	@echo "make <command> [NAME=value …]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { gsub(/[$$]+/, "$$"); printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/made ## run a pipeline, then report, dashboard and REST endpoint; DATA=sample | opsd | file.csv, COLLECTION=wind_solar
+	@$(DSGO) run --collection "$$COLLECTION" --data "$$DATA"
+
+test: .venv/made ## run all tests; ARGS="-k promote" goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+up: .venv/made ## start the FTP and tracking servers; ARGS="serve dashboard" starts those
+	@$(DSGO) up $(ARGS)
+
+down: ## stop all servers
+	@if [ -x $(BIN)/python ]; then $(DSGO) down; else echo "There is no environment yet, so no server runs."; fi
+
+status: ## show the servers; fails unless all are up
+	@if [ -x $(BIN)/python ]; then $(DSGO) status; else echo "There is no environment yet, so no server runs."; exit 1; fi
+
+restart: .venv/made ## restart one server; ARGS=tracking
+	@$(DSGO) restart $(ARGS)
+
+serve: .venv/made ## serve the Production model of COLLECTION over REST
+	@$(DSGO) serve --collection "$$COLLECTION"
+
+dashboard: .venv/made ## start the dashboard
+	@$(DSGO) dashboard
+
+report: .venv/made ## write the weekly report; ARGS go to report/create_report.py
+	@$(DSGO) report $(ARGS)
+
+env: .venv/made ## print what plain mlflow commands need: eval "$$(make -s env)"
+	@$(DSGO) env
+
+lint: .venv/made ## check style and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: .venv/made ## write requirements.txt anew from pyproject.toml; ARGS=--upgrade takes newer versions
+	@$(BIN)/python bootstrap.py lock $(ARGS)
+
+bench: .venv/made ## measure the pipeline against the starting notebooks
+	@$(BIN)/python bench/pipeline.py $(ARGS)
+
+clean: ## remove caches and build results; keeps .venv and the servers' state
+	@rm -rf build dist dsgo.egg-info .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# Everything that the set-up prints goes to stderr: `make -s env` has only its own lines on stdout.
+.venv/made: requirements.txt pyproject.toml bootstrap.py
+	@python=; \
+	for candidate in $(if $(PYTHON),'$(PYTHON)',$(PYTHONS)); do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	  then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: no Python 3.11, 3.12 or 3.13 with the venv module found (tried: $(or $(PYTHON),$(PYTHONS)))." \
+	    "Install one (on Debian with python3-venv) or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	"$$python" bootstrap.py >&2

@@ -1,0 +1,7 @@
+"""`python -m dsgo`."""
+
+import sys
+
+from dsgo.cli import main
+
+sys.exit(main())

@@ -1,0 +1,165 @@
+"""`python -m dsgo <command>`: what the Makefile calls. Nothing here imports MLflow before a command needs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dsgo import services, wheel
+from dsgo.errors import DSGoError, SourceError
+from dsgo.settings import Settings, load, prepare
+
+SOURCE_NAMES = ("sample", "opsd")  # what DATA can be besides a file or a URL
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0, 1 for what the user can mend or a server that is not up, 2 for wrong usage."""
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and options.command is not _report:
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    return reported(lambda: options.command(load(), options))
+
+
+def reported(command: Callable[[], int | None]) -> int:
+    """Run `command`; an error that the user can mend becomes one line on stderr and exit code 1, Ctrl-C becomes 130."""
+    try:
+        return command() or 0
+    except DSGoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dsgo", description="The servers and the pipeline of DSGo.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(command: Callable, name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add(_up, "up", "Start servers and wait until they answer.")
+    known = ", ".join(services.SERVICES)
+    sub.add_argument("names", nargs="*", metavar="name", help=f"any of {known}; default: ftp tracking")
+    add(_down, "down", "Stop all servers.")
+    add(_status, "status", "Show the servers; exit code 0 if all are up, else 1.")
+    sub = add(_restart, "restart", "Stop one server, start it again and wait until it answers.")
+    sub.add_argument("name", choices=list(services.SERVICES))
+    sub = add(_serve, "serve", "Serve the Production model over REST.")
+    sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
+    add(_dashboard, "dashboard", "Start the dashboard.")
+    add(_report, "report", "Write the weekly report; further arguments go to report/create_report.py.")
+    add(_env, "env", 'Print what plain mlflow commands need: eval "$(make -s env)".')
+    sub = add(_run, "run", "Run a collection's pipeline, from raw data to report, dashboard and REST endpoint.")
+    sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
+    sub.add_argument(
+        "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
+    )
+    return parser
+
+
+def _up(settings: Settings, options: argparse.Namespace) -> None:
+    services.up(settings, options.names or ("ftp", "tracking"), _say)
+    wheel.build(settings)
+
+
+def _down(settings: Settings, options: argparse.Namespace) -> None:
+    services.down(settings)
+    _say("All servers are stopped.")
+
+
+def _status(settings: Settings, options: argparse.Namespace) -> int:
+    rows = services.status(settings)
+    table = [("service", "state", "address", "pid", "uptime", "serves")]
+    table += [(r.name, r.state, r.address, str(r.pid or "-"), duration(r.uptime), r.detail or "-") for r in rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    for row in table:
+        _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0 if all(row.state == "up" for row in rows) else 1
+
+
+def _restart(settings: Settings, options: argparse.Namespace) -> None:
+    services.restart(settings, options.name, _say)
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> None:
+    version = services.serve(settings, options.collection, _say)
+    _say(f"{options.collection} version {version} answers at {settings.serve_url}/invocations")
+
+
+def _dashboard(settings: Settings, options: argparse.Namespace) -> None:
+    services.up(settings, ("dashboard",), _say)
+
+
+def _report(settings: Settings, options: argparse.Namespace) -> int:
+    services.up(settings)
+    script = settings.checkout / "report" / "create_report.py"
+    return subprocess.run(
+        [sys.executable, str(script), *options.rest], env={**os.environ, **settings.child_environment()}, check=False
+    ).returncode
+
+
+def _env(settings: Settings, options: argparse.Namespace) -> None:
+    settings = prepare(settings)
+    wheel.build(settings)
+    here = str(Path(sys.executable).parent)
+    others = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder != here]
+    for name, value in {**settings.child_environment(), "PATH": os.pathsep.join([here, *others])}.items():
+        _say(f"export {name}={shlex.quote(value)}")
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int | None:
+    services.check_collection(settings, options.collection)
+    data = resolved_source(options.data)
+    from dsgo import pipeline  # MLflow takes seconds to import: first refuse what can be refused
+
+    return pipeline.run(settings, collection=options.collection, data=data)
+
+
+def resolved_source(data: str) -> str:
+    """`data` as the pipeline takes it: a source's name or a URL as it is, a file as an absolute path.
+
+    Raises:
+        SourceError: it is neither of them.
+    """
+    if data in SOURCE_NAMES or "://" in data:
+        return data
+    path = Path(data).expanduser().absolute()
+    if not path.is_file():
+        raise SourceError(
+            data,
+            "is a folder, not a file." if path.is_dir() else f"there is no such file ({path}).",
+            f"Give a CSV file, a URL or one of {', '.join(SOURCE_NAMES)}.",
+        )
+    return str(path)
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time for a table: `42s`, `3m 07s`, `5h 12m`, `2d 03h`; `-` for None."""
+    if seconds is None:
+        return "-"
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour:02}h"
+    if hours:
+        return f"{hours}h {minute:02}m"
+    return f"{minutes}m {second:02}s" if minutes else f"{second}s"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

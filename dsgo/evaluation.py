@@ -1,0 +1,120 @@
+"""Honest scores: rows in order of time, baselines on the same rows.
+
+A shuffled split puts the hours around a test row into training, and the last year's level too; it hides what a forecast
+of coming months meets (here: a growth of wind output that costs 1 GW of RMSE). So every fold trains on what lies before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dsgo.errors import DataError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows from `start` (included) to `end` (left out) are forecast by a model trained on rows before `start`."""
+
+    name: str
+    start: pd.Timestamp
+    end: pd.Timestamp
+
+    def split(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Training rows and test rows."""
+        return table[table.index < self.start], table[(table.index >= self.start) & (table.index < self.end)]
+
+
+def plan(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> tuple[list[Fold], Fold]:
+    """The rolling-origin folds for choosing, and the last window for the gate, which no choice may look at.
+
+    The window is the last whole months of the data; the folds lie before it, without gaps, the oldest first. There is no
+    gap between training and test: features look backwards only, at inputs, never at targets.
+
+    Raises:
+        DataError: less than a year of rows would be left for the first fold's training.
+    """
+    step = pd.Timedelta(info["frequency"])
+    end = index[-1] + step
+    if not end.is_month_start or end != end.normalize():
+        end = end.normalize().replace(day=1)  # a month that is not complete stays out of the scores
+    window = Fold("window", end - pd.DateOffset(months=info["window"]["months"]), end)
+    folds, edge = [], window.start
+    for number in range(info["backtest"]["folds"], 0, -1):
+        start = edge - pd.DateOffset(months=info["backtest"]["months"])
+        folds.insert(0, Fold(f"fold{number}", start, edge))
+        edge = start
+    if edge - index[0] < pd.Timedelta("365D"):
+        raise DataError(
+            info["source"]["name"],
+            f"has rows from {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, too few to score a model fairly: the first fold "
+            f"starts at {edge:%Y-%m-%d} and needs a year of rows before it.",
+            "Bring a longer table, or set fewer or shorter folds in collection.yaml.",
+        )
+    return folds, window
+
+
+def naive(table: pd.DataFrame, targets: list[str], rows: pd.DatetimeIndex, lag: str) -> pd.DataFrame:
+    """The naive baseline: the value of `lag` before, or of a multiple of it where that row is absent.
+
+    Returns:
+        Columns `targets` at `rows`; NaN only where no earlier row exists within ten lags.
+    """
+    result = pd.DataFrame(np.nan, index=rows, columns=targets)
+    for times in range(1, 11):
+        missing = result[targets[0]].isna()
+        if not missing.any():
+            break
+        values = table[targets].reindex(rows[missing] - times * pd.Timedelta(lag)).to_numpy()
+        result.loc[missing] = values
+    return result
+
+
+def score(recorded: np.ndarray, forecast: np.ndarray, *, full_scale: float) -> dict[str, float]:
+    """MAE, RMSE, bias (forecast − recorded) in the target's unit; nRMSE as a share of `full_scale`; R²."""
+    error = forecast - recorded
+    rmse = float(np.sqrt(np.mean(error**2)))
+    return {
+        "mae": float(np.mean(np.abs(error))),
+        "rmse": rmse,
+        "nrmse": rmse / full_scale,
+        "r2": float(1 - np.mean(error**2) / np.var(recorded)),
+        "bias": float(np.mean(error)),
+    }
+
+
+def score_predictions(
+    predictions: pd.DataFrame, targets: list[str], prefix: str, full_scale: Mapping[str, float]
+) -> dict:
+    """All metrics of one table of predictions (`T`, `T_forecast`, `T_naive` and perhaps `T_p10`, `T_p90`).
+
+    Returns:
+        `<prefix>.<target>.mae|rmse|nrmse|r2|bias|naive_rmse|skill|…`; skill is 1 − rmse / rmse of the naive baseline on
+        the rows where there is one. `coverage80`, `width80` (mean, in the target's unit) and `pinball` (mean of the 10 %
+        and 90 % pinball losses) where the table has intervals.
+    """
+    metrics = {}
+    for target in targets:
+        recorded = predictions[target].to_numpy()
+        forecast = predictions[f"{target}_forecast"].to_numpy()
+        scores = score(recorded, forecast, full_scale=full_scale[target])
+        there = predictions[f"{target}_naive"].notna().to_numpy()
+        naive_rmse = np.sqrt(np.mean((predictions[f"{target}_naive"].to_numpy()[there] - recorded[there]) ** 2))
+        own_rmse = np.sqrt(np.mean((forecast[there] - recorded[there]) ** 2))
+        scores |= {"naive_rmse": float(naive_rmse), "skill": float(1 - own_rmse / naive_rmse)}
+        if f"{target}_p10" in predictions:
+            low, high = predictions[f"{target}_p10"].to_numpy(), predictions[f"{target}_p90"].to_numpy()
+            scores["coverage80"] = float(np.mean((low <= recorded) & (recorded <= high)))
+            scores["width80"] = float(np.mean(high - low))
+            scores["pinball"] = float((_pinball(recorded, low, 0.1) + _pinball(recorded, high, 0.9)) / 2)
+        metrics |= {f"{prefix}.{target}.{name}": value for name, value in scores.items()}
+    return metrics
+
+
+def _pinball(recorded: np.ndarray, quantile: np.ndarray, share: float) -> float:
+    error = recorded - quantile
+    return float(np.mean(np.maximum(share * error, (share - 1) * error)))

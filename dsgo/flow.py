@@ -1,0 +1,175 @@
+"""A pipeline's steps as Dagster assets, so that independent steps run side by side and a failed run goes on where it broke.
+
+Dagster decides the order and how many run at once; MLflow Projects do the work. Nothing here knows of models.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from dsgo.collection import Collection
+from dsgo.settings import Settings
+from dsgo.steps import Step
+
+AT_ONCE = 2
+JOB = "training"
+
+
+class Order(dg.ConfigurableResource):
+    """What one execution of a pipeline is asked to do."""
+
+    data: str = "sample"
+    parent_run_id: str = ""
+    env_manager: str = "local"
+
+
+StepsFor = Callable[[str], Sequence[Step]]
+
+
+def definitions(collection: Collection, steps_for: StepsFor) -> dg.Definitions:
+    """Assets and the job `training` of one collection.
+
+    Args:
+        collection: names the experiment.
+        steps_for: function from the source of raw data to the steps, in an order in which they can run.
+    """
+    assets = [_asset(collection, steps_for, step) for step in steps_for("sample")]
+    executor = dg.multiprocess_executor.configured(
+        {
+            "max_concurrent": AT_ONCE,
+            # one process imports MLflow, the steps are forked from it: seconds saved for each of them
+            "start_method": {"forkserver": {"preload_modules": ["dsgo.flow", "dsgo.steps", "mlflow.projects"]}},
+        }
+    )
+    job = dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), executor_def=executor)
+    return dg.Definitions(assets=assets, jobs=[job], resources={"order": Order()})
+
+
+def _asset(collection: Collection, steps_for: StepsFor, step: Step) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=step.name,
+        group_name=collection.name,
+        ins={name: dg.AssetIn(key=name) for name in step.upstream},
+        description=f"One MLflow run of {step.project.name}; the value is its run id.",
+    )
+    def run(context: dg.AssetExecutionContext, order: Order, **upstream: str) -> str:
+        from mlflow.tracking import MlflowClient
+
+        from dsgo.steps import find_finished, key_of, run_step
+
+        client = MlflowClient()
+        wanted = next(each for each in steps_for(order.data) if each.name == step.name)
+        runs = {name: client.get_run(run_id) for name, run_id in upstream.items()}
+        experiment_id = client.get_experiment_by_name(collection.experiment).experiment_id
+        with lines_named(step.name):
+            done, why = find_finished(client, experiment_id, key_of(wanted, runs))
+            if done is not None:
+                print(f"reused run {done.info.run_id}", flush=True)
+            else:
+                print(f"runs: {why}", flush=True)
+                done = run_step(
+                    wanted,
+                    runs,
+                    experiment=collection.experiment,
+                    collection=collection.name,
+                    parent=order.parent_run_id,
+                    env_manager=order.env_manager,
+                )
+                seconds = (done.info.end_time - done.info.start_time) / 1000
+                print(f"finished in {seconds:.0f} s", flush=True)
+        context.add_output_metadata({"run_id": done.info.run_id})
+        return done.info.run_id
+
+    return run
+
+
+@contextmanager
+def lines_named(name: str) -> Iterator[None]:
+    """Put `name` before every line that this process and its children write meanwhile, so that parallel steps can be told apart.
+
+    Works on the file descriptors, for what children write as well.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal = os.dup(1)
+    kept = {1: terminal, 2: os.dup(2)}
+    reader, writer = os.pipe()
+    for number in kept:
+        os.dup2(writer, number)
+    os.close(writer)
+
+    def forward() -> None:
+        with os.fdopen(reader, "rb") as lines:
+            for line in lines:
+                if keep(line):
+                    os.write(terminal, f"{name:>20} | ".encode() + line.rstrip(b"\n") + b"\n")
+
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in kept.items():
+            os.dup2(descriptor, number)
+        thread.join(timeout=10)  # ends when the last child has closed its end
+        for descriptor in kept.values():
+            os.close(descriptor)
+
+
+NOISE = (
+    b"INFO mlflow",
+    b"WARNING mlflow.utils",
+    "🏃".encode(),
+    "🧪".encode(),
+    b"cuda",
+    b"oneDNN",
+    b"cpu_feature_guard",
+    b"AVX",
+)
+
+
+def keep(line: bytes) -> bool:
+    """Whether a line says something to the person who runs the pipeline."""
+    return bool(line.strip()) and not any(word in line for word in NOISE)
+
+
+def load(path: Path | str):
+    """A collection's `flow.py` as a module; it must have `steps` and `defs`."""
+    path = Path(path)
+    spec = importlib.util.spec_from_file_location(f"dsgo_flow_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def job_of(path: str) -> dg.JobDefinition:
+    """The job of the `flow.py` at `path`."""
+    return load(path).defs.resolve_job_def(JOB)
+
+
+def job_reference(path: Path):
+    """The job in a form that Dagster's step processes can build again."""
+    return dg.build_reconstructable_job("dsgo.flow", "job_of", (str(path),), {})
+
+
+DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's own state, in this copy's folder."""
+    home = settings.home / "dagster"
+    home.mkdir(exist_ok=True)
+    (home / "dagster.yaml").write_text(DAGSTER_YAML)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance

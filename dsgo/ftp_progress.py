@@ -1,0 +1,43 @@
+"""A progress bar for transfers that take more than a few seconds, and nothing for the others."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+
+SHOW_AFTER_S = 3.0
+LOG_EVERY_S = 10.0  # where nobody watches, each update is a line in a log
+
+Progress = Callable[[int], object]
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, total: int | None) -> Iterator[Progress]:
+    """Yield a function that takes the number of bytes just moved, from any thread. `total` in bytes, None if unknown."""
+    bar = None
+    lock = threading.Lock()
+    begin = time.monotonic()
+    moved = 0
+
+    def update(count: int) -> None:
+        nonlocal bar, moved
+        with lock:
+            moved += count
+            if bar is not None:
+                bar.update(count)
+            elif time.monotonic() - begin > SHOW_AFTER_S and MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get():
+                from tqdm import tqdm  # only now: most transfers are over before
+
+                interval = 0.1 if sys.stderr.isatty() else LOG_EVERY_S
+                bar = tqdm(desc=title, total=total, initial=moved, unit="B", unit_scale=True, mininterval=interval)
+
+    try:
+        yield update
+    finally:
+        if bar is not None:
+            bar.close()

@@ -1,0 +1,228 @@
+"""One file to or from an FTP server: never half of it under its own name, resumed after an interruption, verified."""
+
+from __future__ import annotations
+
+import contextlib
+import ftplib
+import hashlib
+import os
+import posixpath
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from dsgo.ftp_connection import DEAD, Connection, Pool
+from dsgo.ftp_listing import size_of
+from dsgo.ftp_names import part_name
+
+BLOCK = 1 << 20
+RESUME_FROM = 1 << 22  # bytes that must have arrived for a resumption to be worth its round trips
+HASH_BYTES_PER_S = 20e6  # a server that hashes slower than this is taken for dead
+_SHA256 = re.compile(r"\b[0-9a-fA-F]{64}\b")
+
+Progress = Callable[[int], object]  # called with the number of bytes just moved; negative when some must be moved again
+
+
+class NotVerified(ConnectionError):
+    """What arrived is not what was sent. Sent again like after a broken connection."""
+
+
+class NoSuchFile(Exception):
+    """The server has no file of that name."""
+
+
+def upload(pool: Pool, local: Path, remote: str, progress: Progress = lambda count: None) -> None:
+    """Store the file `local` as `remote` (absolute): under a name of its own until size and hash agree, then renamed.
+
+    Raises:
+        OSError: `local` cannot be read.
+        ftplib.error_perm, ftplib.error_temp, LoginRefused, InsecureServer, ServerGone: as `Pool.run`.
+    """
+    folder, part = posixpath.dirname(remote), posixpath.join(posixpath.dirname(remote), part_name())
+    sent = 0  # bytes that may have arrived in earlier attempts
+
+    def attempt(connection: Connection) -> None:
+        nonlocal sent
+        with open(local, "rb", buffering=0) as file:
+            digest = hashlib.sha256() if offers_sha256(connection) else None
+            size = os.fstat(file.fileno()).st_size
+            offset = min(_arrived(connection, part, sent), size)
+            progress(offset - sent)
+            sent = _hash_start(file, offset, digest)
+            for last_try in (False, True):
+                try:
+                    if folder not in pool.directories:
+                        connection.make_directories(folder)
+                        pool.directories.add(folder)
+                    data = connection.open_data(f"STOR {part}", offset)
+                    break
+                except ftplib.error_perm:
+                    if last_try or folder not in pool.directories:
+                        raise
+                    pool.directories.discard(folder)  # someone has removed it since
+            buffer = memoryview(bytearray(max(1, min(BLOCK, size))))
+            try:
+                while count := file.readinto(buffer):
+                    data.sendall(buffer[:count])
+                    if digest is not None:
+                        digest.update(buffer[:count])
+                    sent += count
+                    progress(count)
+            except OSError as error:
+                raise connection.reason_for_break(data, error) from None
+            except BaseException:
+                data.close()
+                raise
+            connection.finish(data)
+        if not _verify_and_publish(connection, part, remote, sent, digest and digest.hexdigest()):
+            progress(-sent)
+            sent = 0
+            with contextlib.suppress(ftplib.error_perm):
+                connection.voidcmd(f"DELE {part}")
+            raise NotVerified(f"the {size} bytes sent did not arrive unchanged")
+
+    try:
+        pool.run(attempt)
+    except BaseException:
+        with contextlib.suppress(Exception), pool.connection() as connection:  # else the sweeper finds it
+            connection.voidcmd(f"DELE {part}")
+        raise
+
+
+def _hash_start(file, offset: int, digest) -> int:
+    """Move `file` to `offset`, taking what is skipped into `digest`."""
+    if digest is None:
+        return file.seek(offset)
+    while file.tell() < offset:
+        digest.update(file.read(min(BLOCK, offset - file.tell())))
+    return offset
+
+
+def _arrived(connection: Connection, part: str, sent: int) -> int:
+    """How much of an interrupted upload can be built on, in bytes."""
+    if sent < RESUME_FROM or "REST" not in connection.features:
+        return 0
+    return min(size_of(connection, part) or 0, sent)
+
+
+def _verify_and_publish(connection: Connection, part: str, remote: str, size: int, sha256: str | None) -> bool:
+    """Give what was just stored as `part` its name if it is intact; return whether it is."""
+    if sha256 is not None and "SITE PUBLISH" in connection.features:  # DSGo's own server does both in one step
+        with connection.patience(size / HASH_BYTES_PER_S):
+            try:
+                connection.voidcmd(f"SITE PUBLISH {sha256} {remote}")
+            except ftplib.error_temp as error:
+                if str(error).startswith("451"):
+                    return False
+                raise
+        return True
+    if sha256 is not None:
+        intact = remote_sha256(connection, part, size) == sha256
+    else:
+        intact = size_of(connection, part) in (size, None)
+    if intact:
+        _publish(connection, part, remote)
+    return intact
+
+
+def _publish(connection: Connection, part: str, remote: str) -> None:
+    try:
+        _rename(connection, part, remote)
+    except ftplib.error_perm as refusal:
+        # Some servers do not rename over a file: the old one steps aside, and comes back should this fail too.
+        aside = posixpath.join(posixpath.dirname(remote), part_name())
+        try:
+            _rename(connection, remote, aside)
+        except ftplib.error_perm:
+            raise refusal from None
+        try:
+            _rename(connection, part, remote)
+        except BaseException:
+            _rename(connection, aside, remote)
+            raise
+        connection.voidcmd(f"DELE {aside}")
+
+
+def _rename(connection: Connection, old: str, new: str) -> None:
+    connection.sendcmd(f"RNFR {old}")
+    connection.voidcmd(f"RNTO {new}")
+
+
+def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda count: None) -> None:
+    """Fetch the file `remote` (absolute) to `local`, which appears only when complete.
+
+    Raises:
+        NoSuchFile: the server has no such file.
+        OSError: `local` cannot be written.
+        ftplib.error_perm, ftplib.error_temp, LoginRefused, InsecureServer, ServerGone: as `Pool.run`.
+    """
+    part = local.with_name(part_name())
+    got = 0
+
+    def attempt(connection: Connection) -> None:
+        nonlocal got
+        try:
+            size = int(connection.sendcmd(f"SIZE {remote}").split()[1])
+        except ftplib.error_perm as error:
+            if str(error).startswith("550"):
+                raise NoSuchFile(str(error)) from None
+            size = None
+        resumed = got >= RESUME_FROM and "REST" in connection.features and got <= (size or 0)
+        if not resumed:
+            progress(-got)
+            got = 0
+        data = connection.open_data(f"RETR {remote}", got)
+        try:
+            with open(part, "r+b" if got else "wb", buffering=0) as file:
+                file.seek(got)
+                file.truncate()
+                buffer = memoryview(bytearray(BLOCK if size is None else max(1, min(BLOCK, size))))
+                while count := data.recv_into(buffer):
+                    block = buffer[:count]
+                    while block:
+                        block = block[file.write(block) :]
+                    got += count
+                    progress(count)
+        except DEAD as error:
+            raise connection.reason_for_break(data, error) from None
+        except BaseException:
+            data.close()
+            raise
+        connection.finish(data)
+        intact = size in (got, None)
+        if intact and resumed and offers_sha256(connection):  # the file may have been replaced in between
+            intact = remote_sha256(connection, remote, got) == _sha256(part)
+        if not intact:
+            arrived, got = got, 0
+            progress(-arrived)
+            raise NotVerified(f"{arrived} of {size} bytes arrived, or not the right ones")
+
+    try:
+        pool.run(attempt)
+        os.replace(part, local)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def offers_sha256(connection: Connection) -> bool:
+    """Whether the server can tell the SHA-256 of a file."""
+    return "XSHA256" in connection.features or "SHA-256" in connection.features.get("HASH", "").upper()
+
+
+def remote_sha256(connection: Connection, path: str, size: int) -> str | None:
+    """The SHA-256 of a file on the server, as lower-case hexadecimal; None if the reply has none."""
+    with connection.patience(size / HASH_BYTES_PER_S):
+        if "XSHA256" in connection.features:
+            reply = connection.voidcmd(f"XSHA256 {path}")
+        else:  # draft-bryan-ftpext-hash: the algorithm in use is marked with a star
+            if "SHA-256*" not in connection.features["HASH"].upper():
+                connection.voidcmd("OPTS HASH SHA-256")
+            reply = connection.voidcmd(f"HASH {path}")
+    found = _SHA256.search(reply)
+    return found[0].lower() if found else None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

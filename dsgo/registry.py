@@ -1,0 +1,225 @@
+"""The model registry: what is in Production, how it got there, and the leaderboard of candidates.
+
+A version in Production has the stage `Production` and the alias `champion`. MLflow has deprecated stages in favour of
+aliases; people and commands still use `models:/<name>/Production`, so both are set, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.entities import ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from dsgo import tags
+from dsgo.errors import NoProductionModel, RegistryError
+from dsgo.forecaster import Forecaster
+from dsgo.tables import Dataset, read_dataset
+
+STAGE, ARCHIVED, ALIAS = "Production", "Archived", "champion"
+
+
+@dataclass(frozen=True)
+class Production:
+    """The version of a collection's model that is in Production. What is large is fetched when first asked for."""
+
+    collection: str
+    version: int
+    run_id: str
+    model_uri: str
+    promoted_at: pd.Timestamp
+    trained_from: pd.Timestamp
+    trained_to: pd.Timestamp
+    synthetic: bool
+    data_digest: str
+    dataset_uri: str
+    step: str
+    scores: Mapping[str, float] = field(repr=False)
+
+    @property
+    def forecaster(self) -> Forecaster:
+        """The model itself."""
+        return load_forecaster(self.model_uri)
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Forecasts of `utc_timestamp` and inputs (see `Forecaster.predict`)."""
+        return self.forecaster.predict(frame)
+
+    def window(self) -> pd.DataFrame:
+        """Out-of-sample predictions of the evaluated twin on the last window, with what was recorded."""
+        return load_predictions(self.run_id, "window")
+
+    def dataset(self) -> Dataset:
+        """The dataset that the version has learned from."""
+        return _dataset(self.dataset_uri)
+
+
+def load_production(collection: str) -> Production:
+    """What is in Production now.
+
+    Raises:
+        NoProductionModel: nothing is.
+    """
+    client = MlflowClient()
+    try:
+        version = client.get_model_version_by_alias(collection, ALIAS)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise NoProductionModel(collection) from error
+        raise
+    run = client.get_run(version.run_id)
+    return Production(
+        collection=collection,
+        version=int(version.version),
+        run_id=version.run_id,
+        model_uri=f"models:/{collection}/{version.version}",
+        promoted_at=pd.Timestamp(version.last_updated_timestamp, unit="ms", tz="UTC"),
+        trained_from=pd.Timestamp(version.tags[tags.TRAINED_FROM]),
+        trained_to=pd.Timestamp(version.tags[tags.TRAINED_TO]),
+        synthetic=version.tags[tags.SYNTHETIC] == "true",
+        data_digest=version.tags[tags.DATA_DIGEST],
+        dataset_uri=version.tags[tags.DATASET],
+        step=version.tags[tags.STEP],
+        scores=dict(run.data.metrics),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def load_forecaster(model_uri: str) -> Forecaster:
+    """The forecaster behind `models:/<name>/<version>` or `runs:/<run id>/twin`; neither ever changes, so it is kept."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns of differing patch versions of packages that are not used here
+        return mlflow.pyfunc.load_model(model_uri).unwrap_python_model().forecaster
+
+
+@functools.lru_cache(maxsize=8)
+def load_predictions(run_id: str, name: str) -> pd.DataFrame:
+    """Predictions that a training run has left as evidence: `window` or `backtest`."""
+    with tempfile.TemporaryDirectory(prefix="dsgo-predictions-") as folder:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=f"predictions/{name}.parquet", dst_path=folder
+        )
+        return pd.read_parquet(Path(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _dataset(uri: str) -> Dataset:
+    return read_dataset(uri)
+
+
+def promote(collection: str, run_id: str) -> ModelVersion:
+    """Register the model of a training run and put it in Production; the version that was there is archived.
+
+    Raises:
+        RegistryError: the run has no model named `model`.
+    """
+    client = MlflowClient()
+    run = client.get_run(run_id)
+    logged = [m for m in _logged_models(client, run) if m.name == "model"]
+    if not logged:
+        raise RegistryError(f"Run {run_id} has logged no model named 'model'.", "Run its training step again.")
+    model = logged[0]
+    try:
+        client.get_registered_model(collection)
+    except MlflowException:
+        client.create_registered_model(collection)
+    kept = (tags.COLLECTION, tags.STEP, tags.DATA_DIGEST, tags.DATASET, tags.SYNTHETIC, tags.CODE_VERSION)
+    version_tags = {name: run.data.tags[name] for name in kept}
+    version_tags |= {name: model.tags[name] for name in (tags.TRAINED_FROM, tags.TRAINED_TO)}
+    version = client.create_model_version(
+        collection, source=model.model_uri, run_id=run_id, model_id=model.model_id, tags=version_tags
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of stages being deprecated: see the top of this file
+        client.transition_model_version_stage(collection, version.version, STAGE, archive_existing_versions=True)
+    client.set_registered_model_alias(collection, ALIAS, version.version)
+    return client.get_model_version(collection, version.version)
+
+
+def _logged_models(client: MlflowClient, run) -> list:
+    return [client.get_logged_model(output.model_id) for output in (run.outputs.model_outputs if run.outputs else [])]
+
+
+def candidates(collection: str, data_digest: str, experiment: str) -> list:
+    """Finished training runs on one dataset, the newest of each step; their `data` has metrics and tags."""
+    client = MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    runs = client.search_runs(
+        [found.experiment_id],
+        f"tags.`{tags.COLLECTION}` = '{collection}' and tags.`{tags.DATA_DIGEST}` = '{data_digest}' "
+        "and attributes.status = 'FINISHED'",
+        ViewType.ACTIVE_ONLY,
+        max_results=1000,
+        order_by=["attributes.start_time DESC"],
+    )
+    newest = {}
+    for run in runs:
+        if any(name.startswith("window.") for name in run.data.metrics):
+            newest.setdefault(run.data.tags[tags.STEP], run)
+    return list(newest.values())
+
+
+def leaderboard(collection: str) -> pd.DataFrame:
+    """Candidates on the newest dataset and the naive baseline, the best by back-test first.
+
+    Returns:
+        Columns `model`, `run_id`, `version`, `stage` (empty for what is not registered) and metric names such as
+        `backtest.solar_GW.rmse`. Empty where nothing has been trained yet.
+    """
+    from dsgo.collection import find
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(find(collection).experiment)
+    if experiment is None:
+        return pd.DataFrame(columns=["model", "run_id", "version", "stage"])
+    newest = client.search_runs(
+        [experiment.experiment_id],
+        f"tags.`{tags.COLLECTION}` = '{collection}' and tags.`{tags.STEP}` = 'promote' and attributes.status = 'FINISHED'",
+        max_results=1,
+        order_by=["attributes.start_time DESC"],
+    )
+    if not newest:
+        return pd.DataFrame(columns=["model", "run_id", "version", "stage"])
+    runs = candidates(collection, newest[0].data.tags[tags.DATA_DIGEST], experiment.name)
+    versions = {v.run_id: v for v in client.search_model_versions(f"name = '{collection}'")}
+    return leaderboard_table(runs, versions)
+
+
+def leaderboard_table(runs: list, versions: Mapping[str, ModelVersion]) -> pd.DataFrame:
+    """The leaderboard of these training runs; `versions` by run id."""
+    rows = []
+    for run in runs:
+        version = versions.get(run.info.run_id)
+        row = {"model": run.data.tags[tags.STEP], "run_id": run.info.run_id}
+        row |= {"version": version.version if version else "", "stage": _stage(version)}
+        rows.append(row | {k: v for k, v in run.data.metrics.items() if k.startswith(("backtest.", "window."))})
+    if not rows:
+        return pd.DataFrame(columns=["model", "run_id", "version", "stage"])
+    table = pd.DataFrame(rows)
+    skills = table.filter(regex=r"^backtest\..*\.skill$")
+    table = table.assign(_skill=skills.mean(axis=1)).sort_values("_skill", ascending=False).drop(columns="_skill")
+    return pd.concat([table, pd.DataFrame([_naive_row(table)])], ignore_index=True)
+
+
+def _stage(version: ModelVersion | None) -> str:
+    return "" if version is None or version.current_stage == "None" else version.current_stage
+
+
+def _naive_row(table: pd.DataFrame) -> dict:
+    """The naive baseline's row: its rmse is in every run, on the same rows; its skill is 0 by definition."""
+    row = {"model": "naive", "run_id": "", "version": "", "stage": ""}
+    for column in table.filter(regex=r"\.naive_rmse$"):
+        prefix = column.removesuffix(".naive_rmse")
+        row |= {f"{prefix}.rmse": table[column].iloc[0], f"{prefix}.skill": 0.0}
+    return row

@@ -1,0 +1,37 @@
+"""Tags that every run and version carries, so that each figure can be traced to data and code."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+COLLECTION = "dsgo.collection"
+STEP = "dsgo.step"
+STEP_KEY = "dsgo.step_key"
+OUTPUT_DIGEST = "dsgo.output_digest"
+DATA_DIGEST = "dsgo.data_digest"
+CODE_VERSION = "dsgo.code_version"
+SYNTHETIC = "dsgo.synthetic"
+DATASET = "dsgo.dataset"
+TRAINED_FROM = "dsgo.trained_from"
+TRAINED_TO = "dsgo.trained_to"
+MANIFEST = "dsgo.manifest"
+CHAMPION = "dsgo.champion"
+REASON = "dsgo.gate.reason"
+DECISION = "dsgo.gate.decision"
+
+
+def code_version(folder: Path | str = ".") -> str:
+    """Git commit of the code in `folder`, `+changes` when the working tree differs; `unknown` outside a repository."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # git is not installed
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return "unknown"
+    return commit + ("+changes" if git("status", "--porcelain") else "")

@@ -1,0 +1,141 @@
+"""What all training steps share: back-test, score, refit, log. A step brings only its regressor."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+import pandas as pd
+from sklearn.base import BaseEstimator
+
+from dsgo import tags
+from dsgo.evaluation import Fold, naive, plan, score_predictions
+from dsgo.forecaster import Forecaster
+from dsgo.served import ServedForecaster, example, requirements, signature
+from dsgo.tables import Dataset, read_dataset
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options of every training step."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--dataset", required=True, help="URI of a dataset, runs:/<run id>/dataset")
+    options.add_argument("--seed", type=int, default=42, help="of everything that is random")
+    return options
+
+
+class Training:
+    """One training step on one dataset. Use in order: `backtest` (as often as there are settings), then `finish`."""
+
+    def __init__(self, step: str, dataset_uri: str) -> None:
+        self.step, self.dataset_uri = step, dataset_uri
+        self.dataset: Dataset = read_dataset(dataset_uri)
+        self.table, self.info = self.dataset.table, self.dataset.info
+        self.targets = self.dataset.targets
+        self.folds, self.window = plan(self.table.index, self.info)
+        before = self.table[self.table.index < self.window.start]
+        self.full_scale = before[self.targets].max().to_dict()
+        self.start_run()
+
+    def start_run(self) -> None:
+        """Start the run that `mlflow run` has made for this process, or a new one, and tag it."""
+        if mlflow.active_run() is None:
+            mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else self.step)
+        mlflow.set_tags(self.tags())
+
+    def tags(self) -> dict[str, str]:
+        """Tags that say what a run of this step is about."""
+        return {
+            tags.COLLECTION: self.dataset.collection,
+            tags.STEP: self.step,
+            tags.DATA_DIGEST: self.dataset.sha256,
+            tags.DATASET: self.dataset_uri,
+            tags.SYNTHETIC: str(self.dataset.synthetic).lower(),
+            tags.CODE_VERSION: tags.code_version(),
+        }
+
+    def backtest(self, regressor: BaseEstimator) -> tuple[pd.DataFrame, dict[str, float]]:
+        """Forecast each fold by a model trained on what lies before it.
+
+        Returns:
+            Predictions of all folds with a column `fold`, and their metrics `backtest.<target>.…`.
+        """
+        parts = []
+        for fold in self.folds:
+            _, predictions = self._fit_and_forecast(regressor, fold)
+            parts.append(predictions.assign(fold=fold.name))
+            print(f"back-test {fold.start:%Y-%m} to {fold.end:%Y-%m}: {self._rmse(predictions)}", flush=True)
+        predictions = pd.concat(parts)
+        return predictions, score_predictions(predictions, self.targets, "backtest", self.full_scale)
+
+    def finish(
+        self, regressor: BaseEstimator, backtest: tuple[pd.DataFrame, dict[str, float]], settings: Mapping[str, Any]
+    ) -> None:
+        """Score on the window a twin that has not seen it, refit on everything, log both with their evidence.
+
+        Args:
+            backtest: what `backtest` returned for this regressor: its errors calibrate the intervals.
+            settings: of the regressor, logged as parameters.
+        """
+        past, metrics = backtest
+        twin, window = self._fit_and_forecast(regressor, self.window, past)
+        metrics = metrics | score_predictions(window, self.targets, "window", self.full_scale)
+        print(f"window {self.window.start:%Y-%m} to {self.window.end:%Y-%m}: {self._rmse(window)}", flush=True)
+        model = self.fit(regressor, self.table).calibrate(pd.concat([past.drop(columns="fold"), window]), self.table)
+        print("logging the model and its evidence", flush=True)
+        mlflow.log_params(dict(settings))
+        self._log_evidence(past, window, metrics)
+        for name, forecaster in (("twin", twin), ("model", model)):
+            self._log_model(name, forecaster)
+
+    def fit(self, regressor: BaseEstimator, table: pd.DataFrame) -> Forecaster:
+        """A forecaster around this regressor, trained on `table`."""
+        return Forecaster(self.info, regressor).fit(table)
+
+    def _fit_and_forecast(
+        self, regressor: BaseEstimator, fold: Fold, past: pd.DataFrame | None = None
+    ) -> tuple[Forecaster, pd.DataFrame]:
+        train, test = fold.split(self.table)
+        forecaster = self.fit(regressor, train)
+        if past is not None:
+            forecaster.calibrate(past, self.table)
+        with_history = self.table[self.table.index < fold.end]  # the first hours look back at weather before the fold
+        predictions = test[self.targets].join(forecaster.forecast(with_history).loc[test.index])
+        baseline = naive(self.table, self.targets, test.index, self.info["naive"]["lag"])
+        return forecaster, predictions.join(baseline.add_suffix("_naive"))
+
+    def _rmse(self, predictions: pd.DataFrame) -> str:
+        metrics = score_predictions(predictions, self.targets, "", self.full_scale)
+        parts = [f"{t} RMSE {metrics[f'.{t}.rmse']:.3f}, skill {metrics[f'.{t}.skill']:.2f}" for t in self.targets]
+        return "; ".join(parts)
+
+    def _log_evidence(self, past: pd.DataFrame, window: pd.DataFrame, metrics: Mapping[str, float]) -> None:
+        digest = hashlib.sha256()
+        with TemporaryDirectory(prefix="dsgo-predictions-") as folder:
+            for name, table in (("backtest", past), ("window", window)):
+                buffer = io.BytesIO()
+                table.to_parquet(buffer)
+                digest.update(buffer.getvalue())
+                (Path(folder) / f"{name}.parquet").write_bytes(buffer.getvalue())
+            mlflow.log_artifacts(folder, "predictions")
+        mlflow.log_metrics(dict(metrics))
+        mlflow.set_tag(tags.OUTPUT_DIGEST, digest.hexdigest())
+
+    def _log_model(self, name: str, forecaster: Forecaster) -> None:
+        mlflow.pyfunc.log_model(
+            name=name,
+            python_model=ServedForecaster(forecaster),
+            signature=signature(forecaster),
+            input_example=example(forecaster, self.table),
+            pip_requirements=requirements(),
+            tags={
+                tags.TRAINED_FROM: forecaster.trained_from.isoformat(),
+                tags.TRAINED_TO: forecaster.trained_to.isoformat(),
+            },
+        )

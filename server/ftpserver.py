@@ -1,0 +1,475 @@
+"""DSGo's FTP server: the artifact store of one copy, on the loopback address.
+
+Run alone with `python server/ftpserver.py`, or under the supervisor. All settings come from `dsgo.settings`; the first
+start makes the state folder and a password. Ends on SIGTERM or Ctrl-C after the transfers under way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import hmac
+import io
+import logging
+import os
+import secrets
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.exceptions import AuthenticationFailed
+from pyftpdlib.filesystems import AbstractedFS
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.handlers.ftp.data import DTPHandler
+from pyftpdlib.handlers.ftp.dispatchers import PassiveDTP
+from pyftpdlib.servers import ThreadedFTPServer
+
+from dsgo import settings
+from dsgo.errors import DSGoError, ServiceError, SettingError
+from dsgo.ftp_names import PART_LIFETIME_S, is_part
+
+PERMISSIONS = "elradfmw"  # everything but changing modes and times
+MAX_SESSIONS = 512
+MAX_SESSIONS_PER_ADDRESS = 256  # 16 processes with a full pool of 8 each come to 128
+IDLE_S = 600
+WRONG_LOGIN_DELAY_S = 3
+DRAIN_S = 20  # how long a stop waits for transfers; the supervisor must wait a little longer
+SWEEP_EVERY_S = 3600
+BLOCK = 1 << 18
+
+log = logging.getLogger("dsgo.ftpserver")
+PYFTPDLIB_LOG = logging.getLogger("pyftpdlib")
+
+
+class HashedAuthorizer(DummyAuthorizer):
+    """One user, whose password is kept as salted scrypt hash only.
+
+    scrypt takes about 0.1 s, too long for clients that log in once a file. So a password found right is remembered
+    as an HMAC under a key that dies with the process.
+    """
+
+    def __init__(self, user: str, password: str, root: Path) -> None:
+        super().__init__()
+        self._salt = secrets.token_bytes(16)
+        self._hash = settings.password_hash(password, self._salt)
+        self._key = secrets.token_bytes(32)
+        self._verified: bytes | None = None
+        self._one_at_a_time = threading.Lock()  # so that a storm of wrong logins cannot take 16 MB of memory each
+        self.add_user(user, "", str(root), perm=PERMISSIONS)
+
+    def validate_authentication(self, username: str, password: str, handler: FTPHandler) -> None:
+        """Raise AuthenticationFailed unless user and password are right. Takes the same time for any wrong pair."""
+        known = self.has_user(username)
+        digest = hmac.digest(self._key, password.encode(errors="surrogateescape"), "sha256")
+        if known and self._verified is not None and hmac.compare_digest(digest, self._verified):
+            return
+        with self._one_at_a_time:
+            if known and self._verified is not None and hmac.compare_digest(digest, self._verified):
+                return  # found right while this one was waiting
+            right = hmac.compare_digest(settings.password_hash(password, self._salt), self._hash)
+        if not (known and right):
+            raise AuthenticationFailed("Authentication failed.")
+        self._verified = digest
+
+
+class StoredFile(io.FileIO):
+    """A file being stored, hashed on its way unless it is the rest of one.
+
+    Unbuffered, so that a full disk shows with the block that it hits, not when the file is closed.
+    """
+
+    def __init__(self, path: str, mode: str) -> None:
+        super().__init__(path, mode)
+        self.digest = hashlib.sha256() if mode == "w" else None
+
+    def write(self, data: bytes) -> int:
+        if self.digest is not None:
+            self.digest.update(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return len(data)
+
+    def sha256(self) -> str:
+        """SHA-256 of the whole file, as hexadecimal."""
+        return self.digest.hexdigest() if self.digest is not None else sha256(self.name)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a plain file, as hexadecimal."""
+    with open(path, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "Not a plain file")
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ConfinedFS(AbstractedFS):
+    """The store's folder as root; nothing outside can be reached, by symbolic links neither.
+
+    The inherited checks resolve every component of every path several times a command, which took most of the
+    server's time. Clients cannot make links, so a folder found free of them is taken to stay so for a few seconds.
+    """
+
+    TRUST_FOLDER_S = 5.0
+
+    def __init__(self, root: str, cmd_channel: FTPHandler) -> None:
+        super().__init__(root, cmd_channel)  # the authorizer has resolved `root`
+        self._free_of_links: dict[str, float] = {}
+
+    def validpath(self, path: str) -> bool:
+        """Whether the real path `path` lies in the store, after following links."""
+        if path == self.root:
+            return True
+        if not path.startswith(self.root + os.sep):
+            return False
+        folder, now = os.path.dirname(path), time.monotonic()
+        if self._free_of_links.get(folder, 0.0) < now:
+            if os.path.realpath(folder) != folder:
+                return super().validpath(path)
+            self._free_of_links = {folder: now + self.TRUST_FOLDER_S}
+        return not os.path.islink(path) or super().validpath(path)
+
+    def realpath(self, path: str) -> str:
+        """Links are followed by what uses the path; whether they lead outside was checked before."""
+        return path if path.startswith(self.root) and not os.path.islink(path) else os.path.realpath(path)
+
+    def fs2ftp(self, path: str) -> str:
+        """The path as clients see it."""
+        below = os.path.normpath(path).removeprefix(self.root)
+        return below if below.startswith("/") else "/"
+
+    def open(self, filename: str, mode: str) -> io.IOBase:
+        """A file to send, or one to store."""
+        if mode == "rb":
+            return open(filename, mode, buffering=0)
+        self.cmd_channel.stored = StoredFile(filename, mode.replace("b", ""))
+        return self.cmd_channel.stored
+
+    def chdir(self, path: str) -> None:
+        # The inherited one changes the folder of the whole process, which the threads of all sessions share.
+        os.stat(os.path.join(path, "."))  # noqa: PTH116 - fails unless it is a directory that may be entered
+        self.cwd = self.fs2ftp(path)
+
+    def listdir(self, path: str) -> list[str]:
+        """Names in a folder, but for links that lead outside."""
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if not entry.is_symlink() or self.validpath(entry.path)]
+
+    def format_mlsx(self, basedir: str, listing: list[str], perms: str, facts: list[str], ignore_err: bool = True):
+        """Lines of MLSD and MLST with the facts that a store's client needs."""
+        for name in listing:
+            try:
+                status = os.stat(f"{basedir}/{name}")
+            except OSError:
+                if not ignore_err:
+                    raise
+                continue
+            modified = time.strftime("%Y%m%d%H%M%S", time.gmtime(status.st_mtime))
+            if stat.S_ISDIR(status.st_mode):
+                line = f"modify={modified};type=dir; {name}\r\n"
+            else:
+                line = f"modify={modified};size={status.st_size};type=file; {name}\r\n"
+            yield line.encode("utf-8", "replace")
+
+
+class FixedPassiveDTP(PassiveDTP):
+    """Data connections on the given ports only; the inherited one falls back to any port, which a firewall would block."""
+
+    def bind(self, address: tuple[str, int]) -> None:
+        if address[1] == 0:
+            self.close()
+            raise OSError(errno.EADDRINUSE, "no free passive port")
+        super().bind(address)
+
+    __repr__ = object.__repr__  # the inherited ones are long to make, and pyftpdlib makes them for every debug message
+
+
+class StoreDTP(DTPHandler):
+    """Data connections with blocks large enough for large artifacts."""
+
+    ac_in_buffer_size = BLOCK
+    ac_out_buffer_size = BLOCK
+    __repr__ = object.__repr__
+
+
+class StoreHandler(FTPHandler):
+    """One session. Class attributes that depend on settings are set on a subclass made by `handler_for`."""
+
+    abstracted_fs = ConfinedFS
+    passive_dtp = FixedPassiveDTP
+    dtp_handler = StoreDTP
+    banner = "DSGo artifact store ready."
+    __repr__ = object.__repr__
+    timeout = IDLE_S
+    auth_failed_timeout = WRONG_LOGIN_DELAY_S
+    proto_cmds = {
+        **{
+            name: rule
+            for name, rule in FTPHandler.proto_cmds.items()
+            if name not in ("PORT", "EPRT", "STOU", "SITE CHMOD", "MFMT")  # no active mode: no bouncing
+        },
+        "HASH": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: HASH <SP> file-name (SHA-256 of a file)."},
+        "XSHA256": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file)."},
+        "SITE PUBLISH": {
+            "perm": None,  # checked in ftp_SITE_PUBLISH, whose path is its second argument
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: SITE PUBLISH <SP> SHA-256 <SP> file-name (name what was just stored, if it has that hash).",
+        },
+    }
+
+    def __init__(self, connection: socket.socket, server: StoreServer, ioloop=None) -> None:
+        super().__init__(connection, server, ioloop)
+        self._extra_feats = [*self._extra_feats, "HASH SHA-256*", "XSHA256", "SITE PUBLISH"]
+        self.stored: StoredFile | None = None
+        server.sessions.add(self)
+
+    def add_channel(self, map=None, events=None) -> None:
+        super().add_channel(map, events)
+        # The idle timer was set on the loop of the thread that accepts; from here on it must run in the session's own.
+        if getattr(self, "_idler", None) is not None and not self._idler.cancelled:
+            self._idler.cancel()
+            self._idler = self.ioloop.call_later(self.timeout, self.handle_timeout, _errback=self.handle_error)
+
+    def handle_auth_success(self, home: str, password: str, msg_login: str) -> None:
+        super().handle_auth_success(home, "", msg_login)  # the session would keep the password
+
+    def _make_epasv(self, extmode: bool = False) -> None:
+        try:
+            super()._make_epasv(extmode)
+        except OSError as error:
+            self.respond(f"425 Cannot open a data connection: {error.strerror}.")
+
+    # --- commands
+
+    def ftp_MLSD(self, path: str) -> None:
+        """List a folder in one go; the inherited one sends twenty lines at a time."""
+        if not self.fs.isdir(path):
+            self.respond("501 No such directory.")
+            return
+        try:
+            listing = b"".join(self.fs.format_mlsx(path, self.fs.listdir(path), "", []))
+        except OSError as error:
+            self.respond(f"550 {error.strerror}.")
+        else:
+            self.push_dtp_data(listing, cmd="MLSD")
+
+    def ftp_XSHA256(self, path: str) -> None:
+        """Reply with the SHA-256 of a file."""
+        try:
+            self.respond(f"250 {sha256(path)}")
+        except OSError as error:
+            self.respond(f"550 {error.strerror}.")
+
+    def ftp_HASH(self, path: str) -> None:
+        """Reply with the SHA-256 of a file, as draft-bryan-ftpext-hash has it."""
+        try:
+            self.respond(f"213 SHA-256 0-{self.fs.getsize(path)} {sha256(path)} {self.fs.fs2ftp(path)}")
+        except OSError as error:
+            self.respond(f"550 {error.strerror}.")
+
+    def ftp_SITE_PUBLISH(self, line: str) -> None:
+        """Rename what this session has stored last, if it has the SHA-256 given: three commands' work in one."""
+        expected, _, name = line.partition(" ")
+        stored, self.stored = self.stored, None
+        path = self.fs.ftp2fs(name)
+        if stored is None or not stored.closed:
+            self.respond("503 Nothing was stored just before.")
+        elif not name or not self.fs.validpath(path):
+            self.respond("550 The name is missing or outside the root directory.")
+        else:
+            try:
+                found = stored.sha256()
+                if found != expected.lower():
+                    self.respond(f"451 What arrived is not what was announced: its SHA-256 is {found}.")
+                    return
+                self.fs.rename(stored.name, path)
+            except OSError as error:
+                self.respond(f"550 {error.strerror}.")
+            else:
+                self.respond("250 Published.")
+
+    def ftp_OPTS(self, line: str) -> None:
+        """Options of HASH and UTF8 besides those of MLST."""
+        command, _, option = line.upper().partition(" ")
+        if command == "UTF8" and option == "ON":
+            self.respond("200 Always in UTF-8.")
+        elif command == "HASH":
+            self.respond("200 SHA-256" if option in ("", "SHA-256") else "501 Unknown algorithm, use SHA-256.")
+        else:
+            super().ftp_OPTS(line)
+
+    # --- what remains of a transfer
+
+    def on_incomplete_file_received(self, file: str) -> None:
+        """Drop what arrived of an aborted upload, unless its client named it as a part that it may resume."""
+        self.stored = None
+        if not is_part(file):
+            Path(file).unlink(missing_ok=True)
+            self.log(f"dropped the incomplete {self._shown(file)}")
+
+    # --- log
+
+    def log(self, msg: str, logfun=PYFTPDLIB_LOG.info) -> None:
+        """Sessions come and go by the dozen; only what they do is worth a line."""
+        super().log(msg, logfun if not msg.startswith("FTP session") else PYFTPDLIB_LOG.debug)
+
+    def log_transfer(self, cmd: str, filename: str, receive: bool, completed: bool, elapsed: float, bytes: int) -> None:
+        """One line a file."""
+        verb = "stored" if receive else "sent"
+        outcome = "" if completed else ", interrupted"
+        self.log(f"{verb} {self._shown(filename)} ({bytes} bytes in {elapsed:.3f} s{outcome})")
+
+    def log_cmd(self, cmd: str, arg: str, respcode: int, respstr: str) -> None:
+        """One line for each change and for each refusal other than a question for what is not there."""
+        changes = cmd in ("DELE", "RMD", "XRMD", "RNTO")
+        if changes or (respcode >= 400 and cmd not in ("CWD", "MKD", "SIZE", "MLSD", "USER", "PASS")):
+            path = self._shown(arg) if self.fs is not None and arg.startswith("/") else arg
+            self.log(f"{cmd} {path}: {respcode} {respstr}" if respcode >= 400 else f"{cmd} {path}")
+
+    def _shown(self, path: str) -> str:
+        return path if self.fs is None else self.fs.fs2ftp(path)
+
+
+def handler_for(current: settings.Settings) -> type[StoreHandler]:
+    """The handler class for one copy's settings; the hash of its password is all that stays of it."""
+    return type(
+        "Handler",
+        (StoreHandler,),
+        {
+            "authorizer": HashedAuthorizer(current.ftp_user, current.ftp_password, current.ftp_root),
+            "passive_ports": list(current.passive_ports),
+        },
+    )
+
+
+class StoreServer(ThreadedFTPServer):
+    """A thread a session. Stops by `stop()` from any thread or signal handler."""
+
+    max_cons = MAX_SESSIONS
+    max_cons_per_ip = MAX_SESSIONS_PER_ADDRESS
+
+    def __init__(self, listener: socket.socket, handler: type[StoreHandler]) -> None:
+        self._lock = threading.Lock()  # pyftpdlib shares these two between all servers of a process
+        self._exit = threading.Event()
+        self._stopping = False
+        self.sessions: weakref.WeakSet[StoreHandler] = weakref.WeakSet()
+        super().__init__(listener, handler)
+
+    def serve_until_stopped(self) -> None:
+        """Serve; after `stop()` refuse new sessions, let transfers end, and close."""
+        try:
+            while not self._stopping:
+                self.ioloop.loop(timeout=0.5, blocking=False)
+        finally:
+            self.close()
+            deadline = time.monotonic() + DRAIN_S
+            while time.monotonic() < deadline and self._transfers_under_way():
+                time.sleep(0.05)
+            self.close_all()
+
+    def stop(self) -> None:
+        """Make `serve_until_stopped` return."""
+        self._stopping = True
+
+    def _transfers_under_way(self) -> bool:
+        return any(getattr(session, "data_channel", None) is not None for session in list(self.sessions))
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on the loopback address.
+
+    Raises:
+        ServiceError: the port is taken; says which setting to change.
+    """
+    try:
+        return socket.create_server((settings.HOST, port), backlog=128)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ServiceError(
+            "FTP server",
+            f"port {port} of {settings.HOST} is taken.",
+            f"Stop what listens there, or set DSGO_FTP_PORT to another port than {port}.",
+        ) from None
+
+
+def sweep(root: Path, older_than_s: float = PART_LIFETIME_S) -> int:
+    """Remove parts of uploads that nobody has written to for `older_than_s` seconds; return how many."""
+    swept = 0
+    for path in _parts(root):
+        try:
+            if time.time() - path.stat().st_mtime >= older_than_s:
+                path.unlink()
+                swept += 1
+                log.info("swept %s, left over from an interrupted upload", path.relative_to(root))
+        except FileNotFoundError:
+            continue  # its upload was completed or given up just now
+    return swept
+
+
+def _parts(root: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(root):
+        yield from (Path(folder, name) for name in names if is_part(name))
+
+
+def _sweep_now_and_then(server: StoreServer, root: Path) -> None:
+    def start() -> None:
+        threading.Thread(target=sweep, args=(root,), name="sweep", daemon=True).start()
+
+    start()
+    server.ioloop.call_every(SWEEP_EVERY_S, start)
+
+
+class _OneLine(logging.Formatter):
+    """A line a message: control characters, which a client may put into a name, are shown as escapes."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def _log_to_stdout() -> None:
+    output = logging.StreamHandler(sys.stdout)
+    output.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[output])
+
+
+def main() -> int:
+    """Serve until SIGTERM or Ctrl-C. Returns the exit code."""
+    _log_to_stdout()
+    try:
+        wanted = settings.load()
+        listener = listen(wanted.ftp_port)  # before anything is written
+        with listener:
+            current = settings.prepare(wanted)
+            if not current.ftp_password:
+                raise SettingError("DSGO_FTP_PASSWORD", "", f"given in {current.env_file} or the environment")
+            server = StoreServer(listener, handler_for(current))
+            current = dataclasses.replace(current, ftp_password="")
+            os.environ.pop("DSGO_FTP_PASSWORD", None)
+            for name in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(name, lambda *_: server.stop())
+            _sweep_now_and_then(server, current.ftp_root)
+            log.info("FTP server ready on ftp://%s:%d, files in %s", settings.HOST, current.ftp_port, current.ftp_root)
+            server.serve_until_stopped()
+            log.info("FTP server stopped")
+    except DSGoError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"FTP server: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

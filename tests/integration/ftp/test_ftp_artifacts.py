@@ -1,0 +1,304 @@
+"""The artifact repository against DSGo's own server."""
+
+from __future__ import annotations
+
+import ftplib
+import hashlib
+import logging
+import os
+import socket
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+import dsgo.ftp_connection as ftp_connection
+from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
+
+NAMES = ["plain.txt", "with space.txt", " leading and trailing ", "ünï–код 数据.csv", "-dash", "per%20cent", "a;b=c;d", ".hidden"]
+REFUSED = ["../outside", "a/../../b", "/etc/passwd", "a\r\nDELE plain.txt", "a\nb", "a\0b", ".."]
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """Files with awkward names on three levels, an empty file and an empty folder."""
+    base = tmp_path / "tree"
+    for depth, folder in enumerate(["", "sub folder", "sub folder/ö"]):
+        (base / folder).mkdir(parents=True, exist_ok=True)
+        for name in NAMES:
+            (base / folder / name).write_bytes(os.urandom(1000 + depth))
+    (base / "empty.bin").write_bytes(b"")
+    (base / "nothing inside").mkdir()
+    return base
+
+
+def content(folder: str | Path) -> dict[str, str]:
+    """Relative path → hash of each file; folders end in a slash."""
+    folder = Path(folder)
+    return {
+        path.relative_to(folder).as_posix() + ("/" if path.is_dir() else ""): (
+            "" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+        )
+        for path in folder.rglob("*")
+    }
+
+
+def test_a_tree_comes_back_as_it_went(repository, tree, tmp_path, folder_of):
+    repository.log_artifacts(tree, "in side")
+    assert content(folder_of(repository) / "in side") == content(tree)
+    (tmp_path / "back").mkdir()
+    assert content(repository.download_artifacts("in side", tmp_path / "back")) == content(tree)
+    assert content(repository.download_artifacts("")) == {
+        "in side/": "",
+        **{f"in side/{path}": digest for path, digest in content(tree).items()},
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_file_with_an_awkward_name(repository, tree, name):
+    repository.log_artifact(tree / name, "folder/deeper")
+    assert [(info.path, info.is_dir, info.file_size) for info in repository.list_artifacts("folder/deeper")] == [
+        (f"folder/deeper/{name}", False, 1000)
+    ]
+    assert Path(repository.download_artifacts(f"folder/deeper/{name}")).read_bytes() == (tree / name).read_bytes()
+
+
+def test_listing(repository, tree):
+    assert repository.list_artifacts() == []  # a run without artifacts has no folder yet
+    repository.log_artifacts(tree)
+    infos = repository.list_artifacts()
+    assert [info.path for info in infos] == sorted([*NAMES, "sub folder", "empty.bin", "nothing inside"])
+    assert {info.path: info.file_size for info in infos if not info.is_dir} == {
+        **dict.fromkeys(NAMES, 1000),
+        "empty.bin": 0,
+    }
+    assert [info.path for info in repository.list_artifacts("sub folder/")] == sorted(
+        [f"sub folder/{name}" for name in [*NAMES, "ö"]]
+    )
+    assert repository.list_artifacts("plain.txt") == []
+    assert repository.list_artifacts("not there") == []
+    assert repository.list_artifacts("nothing inside") == []
+
+
+def test_a_file_is_replaced_as_a_whole(repository, tmp_path, folder_of):
+    file = tmp_path / "model.bin"
+    for data in (b"first version", b"second"):
+        file.write_bytes(data)
+        repository.log_artifact(file)
+        assert (folder_of(repository) / "model.bin").read_bytes() == data
+
+
+@pytest.mark.parametrize("path", REFUSED)
+def test_paths_that_would_leave_the_root_are_refused(repository, tree, path, store, tmp_path):
+    before = content(store.settings.ftp_root)
+    for call in (
+        lambda: repository.log_artifact(tree / "plain.txt", path),
+        lambda: repository.log_artifacts(tree, path),
+        lambda: repository.list_artifacts(path),
+        lambda: repository._download_file(path, tmp_path / "out"),
+        lambda: repository.delete_artifacts(path),
+        lambda: repository._is_directory(path),
+    ):
+        with pytest.raises(FTPStoreError, match="refused"):
+            call()
+    assert content(store.settings.ftp_root) == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_root_that_climbs_is_refused(store):
+    with pytest.raises(FTPStoreError, match=r"'\.\.'"):
+        FTPArtifactRepository(f"{store.uri}/../..")
+
+
+def test_a_local_name_with_a_line_break_is_refused_before_anything_is_sent(repository, tree, folder_of):
+    (tree / "sub folder" / "two\nlines").write_text("x")
+    with pytest.raises(FTPStoreError, match="refused"):
+        repository.log_artifacts(tree)
+    assert not folder_of(repository).exists()
+
+
+def test_missing_local_files_are_named(repository, tmp_path):
+    with pytest.raises(FTPStoreError, match="nowhere.txt"):
+        repository.log_artifact(tmp_path / "nowhere.txt")
+    with pytest.raises(FTPStoreError, match="no local directory"):
+        repository.log_artifacts(tmp_path / "nowhere")
+
+
+def test_a_missing_artifact(repository, tmp_path):
+    with pytest.raises(FTPStoreError) as caught:
+        repository._download_file("not/there.txt", tmp_path / "out")
+    assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"
+    assert "not/there.txt" in str(caught.value) and "550" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_delete(repository, tree, folder_of):
+    repository.log_artifacts(tree)
+    repository.delete_artifacts("plain.txt")
+    assert not (folder_of(repository) / "plain.txt").exists()
+    repository.delete_artifacts("plain.txt")
+    repository.delete_artifacts("sub folder")
+    assert not (folder_of(repository) / "sub folder").exists()
+    (folder_of(repository) / f".dsgo-{'0' * 32}.part").write_text("left over")
+    repository.delete_artifacts()
+    assert not folder_of(repository).exists()
+    repository.delete_artifacts()
+    repository.log_artifact(tree / "plain.txt", "sub folder")  # though the folder was known to exist
+    assert (folder_of(repository) / "sub folder" / "plain.txt").exists()
+
+
+def test_a_folder_removed_by_someone_else_is_made_again(repository, tree, folder_of):
+    repository.log_artifact(tree / "plain.txt", "a/b")
+    (folder_of(repository) / "a/b/plain.txt").unlink()
+    (folder_of(repository) / "a/b").rmdir()
+    repository.log_artifact(tree / "plain.txt", "a/b")
+    assert (folder_of(repository) / "a/b/plain.txt").exists()
+
+
+# --- credentials
+
+
+def test_without_any_login_nothing_is_sent(monkeypatch, tmp_path):
+    monkeypatch.setenv("DSGO_HOME", str(tmp_path / "none"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        repository = FTPArtifactRepository(f"ftp://127.0.0.1:{listener.getsockname()[1]}/artifacts")
+        with pytest.raises(FTPStoreError, match="DSGO_FTP_PASSWORD"):
+            repository.list_artifacts()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_login_from_each_source(store, monkeypatch, tmp_path):
+    user, password = store.settings.ftp_user, store.settings.ftp_password
+    monkeypatch.setenv("DSGO_HOME", str(tmp_path / "none"))
+    with pytest.raises(FTPStoreError, match="no login"):
+        FTPArtifactRepository(store.uri).list_artifacts()
+    in_uri = store.uri.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@")
+    assert FTPArtifactRepository(in_uri).list_artifacts("x") == []
+    netrc = tmp_path / ".netrc"
+    netrc.write_text(f"machine 127.0.0.1 login {user} password {password}\n")
+    netrc.chmod(0o600)
+    assert FTPArtifactRepository(store.uri).list_artifacts("x") == []
+    netrc.write_text("machine 127.0.0.1 login nobody password wrong\n")
+    monkeypatch.setenv("DSGO_FTP_USER", user)
+    monkeypatch.setenv("DSGO_FTP_PASSWORD", password)
+    assert FTPArtifactRepository(store.uri).list_artifacts("x") == []
+
+
+def test_odd_characters_in_the_login_of_a_uri(in_process, monkeypatch):
+    port = in_process("ü@ser:x", "p/a:s@s%#? word").address[1]
+    monkeypatch.delenv("DSGO_FTP_PASSWORD")
+    login = f"{quote('ü@ser:x', safe='')}:{quote('p/a:s@s%#? word', safe='')}"
+    assert FTPArtifactRepository(f"ftp://{login}@127.0.0.1:{port}/artifacts").list_artifacts() == []
+
+
+def test_no_secret_in_any_message(store, monkeypatch, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    secret = "s3cr3t-of-nobody"
+    monkeypatch.setenv("DSGO_FTP_USER", "intruder")
+    monkeypatch.setenv("DSGO_FTP_PASSWORD", secret)
+    repository = FTPArtifactRepository(f"ftp://intruder:{secret}@127.0.0.1:{store.port}/artifacts/x")
+    with pytest.raises(FTPStoreError, match="530") as caught:
+        repository.list_artifacts()
+    shown = "".join(traceback.format_exception(caught.value)) + repr(repository) + repr(vars(repository)["_login"])
+    shown += repr(list(ftp_connection._pools)) + caplog.text + "".join(capfd.readouterr()) + store.log.read_text()
+    assert secret not in shown
+    assert "DSGO_FTP_PASSWORD" in str(caught.value)
+    assert "intruder" not in repository.artifact_uri
+    assert store.settings.ftp_password not in store.log.read_text()
+
+
+# --- the pool
+
+
+def sessions(store) -> int:
+    return store.log.read_text().count("logged in.")
+
+
+def test_connections_are_kept_and_bounded(store, repository, tmp_path):
+    for number in range(40):
+        (tmp_path / f"{number}.bin").write_bytes(os.urandom(2000))
+    before = sessions(store)
+    with ThreadPoolExecutor(30) as threads:
+        list(threads.map(lambda n: repository.log_artifact(tmp_path / f"{n % 40}.bin", f"{n % 3}"), range(120)))
+        list(threads.map(lambda n: FTPArtifactRepository(repository.artifact_uri).list_artifacts(f"{n % 3}"), range(60)))
+    assert 1 <= sessions(store) - before <= ftp_connection.MAX_CONNECTIONS
+
+
+def test_a_restarted_server_is_found_again(own_store, tmp_path):
+    repository = FTPArtifactRepository(own_store.uri)
+    for number in range(20):
+        (tmp_path / f"{number}.bin").write_bytes(os.urandom(2000))
+    repository.log_artifacts(tmp_path, "before")
+    pool = next(iter(ftp_connection._pools.values()))
+    assert len(pool._idle) > 1
+    own_store.restart()
+    assert repository.list_artifacts("before")
+    own_store.restart()
+    repository.log_artifacts(tmp_path, "after")
+    assert len(repository.list_artifacts("after")) >= 20
+
+
+def test_a_server_that_is_gone_is_a_clear_error(own_store, hasty):
+    repository = FTPArtifactRepository(own_store.uri)
+    repository.list_artifacts()
+    own_store.stop()
+    with pytest.raises(FTPStoreError, match=f"127.0.0.1:{own_store.port}.*cannot be reached.*Check that the server runs"):
+        repository.list_artifacts()
+
+
+def test_a_forked_child_has_connections_of_its_own(store, repository, tmp_path, folder_of):
+    for number in range(12):
+        (tmp_path / f"{number}.bin").write_bytes(os.urandom(5000))
+    repository.log_artifacts(tmp_path, "parent")  # worker threads and idle connections exist now
+    inherited = {connection.sock.fileno() for pool in ftp_connection._pools.values() for connection in pool._idle}
+    assert inherited
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            repository.log_artifacts(tmp_path, "child")
+            repository.download_artifacts("child")
+            code = 0
+        finally:
+            os._exit(code)
+    repository.log_artifacts(tmp_path, "parent too")
+    assert os.waitpid(child, 0)[1] == 0
+    for folder in ("parent", "child", "parent too"):
+        assert content(folder_of(repository) / folder) == content(tmp_path)
+
+
+def test_an_answer_in_another_encoding_does_not_break_the_session(store):
+    pool = ftp_connection.pool_for(
+        ftp_connection.Server("127.0.0.1", store.port, store.settings.ftp_user, store.settings.ftp_password)
+    )
+
+    def ask(connection):
+        connection.sock.sendall(b"XYZ\xe9 \xff\r\n")
+        with pytest.raises(ftplib.error_perm):
+            connection.getresp()
+        return connection.voidcmd("NOOP")
+
+    assert pool.run(ask).startswith("200")
+
+
+def test_threads_that_wait_for_a_connection_get_one(store, repository, monkeypatch, tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"x")
+    repository.log_artifact(tmp_path / "a.bin")
+    pool = next(iter(ftp_connection._pools.values()))
+    held = [pool.connection() for _ in range(ftp_connection.MAX_CONNECTIONS)]
+    for connection in held:
+        connection.__enter__()
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (repository.list_artifacts(), done.set()))
+    thread.start()
+    assert not done.wait(0.3)
+    held.pop().__exit__(None, None, None)
+    assert done.wait(10)
+    thread.join()
+    for connection in held:
+        connection.__exit__(None, None, None)

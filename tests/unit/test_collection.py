@@ -1,0 +1,70 @@
+"""Reading a collection: the shipped one, and every way in which its file can be wrong."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dsgo.collection import find, load
+from dsgo.errors import DataError, DSGoError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SHIPPED = CHECKOUT / "projects" / "wind_solar" / "collection.yaml"
+
+
+def test_the_shipped_collection_names_its_columns_and_units():
+    collection = find("wind_solar", CHECKOUT)
+    assert collection.targets == ["solar_GW", "wind_GW"]
+    assert collection.inputs == ["windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
+    assert [collection.unit(name) for name in collection.columns] == ["GW", "GW", "m/s", "°C", "W/m²", "W/m²"]
+    assert collection.experiment == "predicting_wind_solar"
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(DSGoError, match=r"wind_soler.*Known collections: .*wind_solar"):
+        find("wind_soler", CHECKOUT)
+
+
+def changed(tmp_path, change):
+    content = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    change(content)
+    path = tmp_path / "collection.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("title"), r"the key title is missing"),
+        (lambda c: c["dataset"].pop("timezone"), r"the key dataset\.timezone is missing"),
+        (lambda c: c["dataset"]["location"].update(latitude="north"), r"dataset\.location\.latitude: 'north' is of"),
+        (lambda c: c["dataset"].update(timezone="Europe/Bonn"), r"dataset\.timezone: 'Europe/Bonn' is no time zone"),
+        (lambda c: c["dataset"]["window"].update(months=0), r"dataset\.window\.months: must be 1 or more"),
+        (lambda c: c["dataset"]["columns"]["wind_GW"].pop("unit"), r"dataset\.columns\.wind_GW\.unit is missing"),
+        (lambda c: c["dataset"]["columns"]["wind_GW"].update(role="output"), r"wind_GW\.role: 'output' must be one of"),
+        (lambda c: c["dataset"]["columns"]["wind_GW"].update(maximum=0), r"wind_GW: minimum must be less than maximum"),
+        (lambda c: c["dataset"]["columns"]["wind_GW"].update(dark=True), r"wind_GW\.dark: no such key"),
+        (lambda c: [c["dataset"]["columns"].pop(k) for k in ("solar_GW", "wind_GW")], r"no column has the role target"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_file_and_key(tmp_path, change, message):
+    path = changed(tmp_path, change)
+    with pytest.raises(DataError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "no valid YAML"), ("", "holds no keys"), ("- a", "holds no keys")]
+)
+def test_a_file_that_is_no_collection_is_refused(tmp_path, text, message):
+    path = tmp_path / "collection.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        load(path)
+
+
+def test_an_absent_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        load(tmp_path / "collection.yaml")

@@ -1,0 +1,104 @@
+"""Settings: what wins, what is refused, and what is handed to other processes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from dsgo.errors import SettingError
+from dsgo.settings import Settings, load, password_hash, prepare
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load({"DSGO_HOME": str(tmp_path / "home")})
+
+
+def test_defaults() -> None:
+    settings = load({})
+    assert settings.home == settings.checkout / ".dsgo"
+    assert (settings.ftp_port, settings.tracking_port, settings.dashboard_port, settings.serve_port) == (
+        2121,
+        5000,
+        8050,
+        8003,
+    )
+    assert settings.artifact_root == "ftp://127.0.0.1:2121/artifacts"
+    assert settings.tracking_uri == "http://127.0.0.1:5000"
+
+
+def test_environment_wins_over_file_wins_over_default(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DSGO_FTP_PORT=3001\nDSGO_TRACKING_PORT=3002\n")
+    settings = load({"DSGO_HOME": str(tmp_path), "DSGO_TRACKING_PORT": "3003", "DSGO_SERVE_PORT": ""})
+    assert (settings.ftp_port, settings.tracking_port, settings.serve_port) == (3001, 3003, 8003)
+
+
+@pytest.mark.parametrize("value", ["80", "65536", "ftp", "2121.0", "-2121", "²", " "])
+def test_wrong_port_is_refused_by_name(value: str) -> None:
+    with pytest.raises(SettingError, match=r"DSGO_FTP_PORT=.*from 1024 to 65535"):
+        load({"DSGO_FTP_PORT": value})
+
+
+def test_shared_port_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"DSGO_TRACKING_PORT=2121 .*different from DSGO_FTP_PORT"):
+        load({"DSGO_TRACKING_PORT": "2121"})
+
+
+@pytest.mark.parametrize(("port", "first"), [("2121", 12_121), ("55495", 65_495), ("55496", 45_496), ("65535", 55_535)])
+def test_passive_ports_exist(port: str, first: int) -> None:
+    ports = load({"DSGO_FTP_PORT": port}).passive_ports
+    assert (ports[0], len(ports)) == (first, 40)
+    assert ports[-1] <= 65_535
+
+
+def test_prepare_makes_up_one_password_for_the_owner_only(settings: Settings) -> None:
+    prepared = prepare(settings)
+    assert len(prepared.ftp_password) >= 24
+    assert prepare(settings) == prepared == load({"DSGO_HOME": str(settings.home)})
+    assert settings.env_file.stat().st_mode & 0o777 == 0o600
+    assert sorted(file.name for file in settings.home.iterdir() if file.is_file()) == [".env"]
+
+
+def test_concurrent_first_starts_agree_on_the_password(settings: Settings) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        passwords = {prepared.ftp_password for prepared in pool.map(prepare, [settings] * 8)}
+    assert len(passwords) == 1
+
+
+def test_given_password_is_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSGO_FTP_PASSWORD", "given-by-the-operator")
+    prepare(load())
+    monkeypatch.delenv("DSGO_FTP_PASSWORD")
+    assert load().ftp_password == "given-by-the-operator"
+
+
+def test_password_shows_neither_in_repr_nor_in_what_children_get(settings: Settings) -> None:
+    secret = dataclasses.replace(settings, ftp_password="s3cret-Pa55", database_url="postgresql://u:s3cret-Pa55@h/d")
+    assert "s3cret-Pa55" not in repr(secret)
+    assert "s3cret-Pa55" not in str(secret.child_environment())
+
+
+def test_children_load_the_same_settings(settings: Settings) -> None:
+    other = dataclasses.replace(settings, ftp_port=3001, tracking_port=3002, dashboard_port=3003, serve_port=3004)
+    assert load(other.child_environment()) == other
+
+
+def test_own_servers_are_never_asked_through_a_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "intranet.example,localhost")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    environment = settings.child_environment()
+    assert environment["NO_PROXY"] == environment["no_proxy"] == "intranet.example,localhost,127.0.0.1"
+
+
+def test_find_links_of_the_caller_are_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_FIND_LINKS", "/some/wheels")
+    assert settings.child_environment()["PIP_FIND_LINKS"] == f"/some/wheels {settings.wheels}"
+
+
+def test_password_hash_depends_on_password_and_salt() -> None:
+    hashes = {password_hash(password, salt) for password in ("a", "b") for salt in (b"1", b"2")}
+    assert len(hashes) == 4
+    assert password_hash("a", b"1") in hashes
