@@ -18,10 +18,8 @@ def environment(home, port):
 
 
 @pytest.fixture
-def port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def port(free_ports):
+    return free_ports(1)[0]
 
 
 def test_the_script_runs_alone_answers_and_stops_when_told(tmp_path, port):
