@@ -173,7 +173,7 @@ def note_late_labels(table: pd.DataFrame, spec: Mapping[str, Any], repairs: list
     )
     if 0.75 <= lag_h <= 1.25:
         handling = "left as it is: whoever uses the weather meets the same labels"
-        _count(repairs, "weather labelled one hour late in summer time", summer, table.index, handling)
+        _count(repairs, "hours of summer time with weather labelled one hour late", summer, table.index, handling)
 
 
 def _lag_behind_sun_h(index: pd.DatetimeIndex, radiation: np.ndarray, spec: Mapping[str, Any]) -> float:

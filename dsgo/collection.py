@@ -40,7 +40,7 @@ REQUIRED = {
     "gate": dict,
 }
 REQUIRED_OF_A_COLUMN = {"role": str, "unit": str, "minimum": float, "maximum": float}
-ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description"}
+ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description", "quantity"}
 
 
 @dataclass(frozen=True)

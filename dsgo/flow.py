@@ -3,8 +3,6 @@
 Dagster decides the order and how many run at once; MLflow Projects do the work. Nothing here knows of models.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import sys
@@ -82,6 +80,7 @@ def _asset(collection: Collection, steps_for: StepsFor, step: Step) -> dg.Assets
                     collection=collection.name,
                     parent=order.parent_run_id,
                     env_manager=order.env_manager,
+                    at_once=AT_ONCE,
                 )
                 seconds = (done.info.end_time - done.info.start_time) / 1000
                 print(f"finished in {seconds:.0f} s", flush=True)
@@ -162,7 +161,7 @@ def job_reference(path: Path):
     return dg.build_reconstructable_job("dsgo.flow", "job_of", (str(path),), {})
 
 
-DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+DAGSTER_YAML = "telemetry:\n  enabled: false\npython_logs:\n  python_log_level: CRITICAL\n"
 
 
 @contextmanager

@@ -172,13 +172,10 @@ class _Wire:
             if path == "/" or self.is_directory(path):
                 return
             parent = posixpath.dirname(path)
-            if self.is_directory(parent):  # so it is this directory that is denied, unless someone else just made it
-                if self.is_directory(path):
-                    return
-                raise
-            self.make_directories(parent)
+            if not self.is_directory(parent):
+                self.make_directories(parent)
             try:
-                self.voidcmd(f"MKD {path}")
+                self.voidcmd(f"MKD {path}")  # once more: the parent may have been made in between, by another client too
             except ftplib.error_perm:
                 if not self.is_directory(path):
                     raise

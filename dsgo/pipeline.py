@@ -61,13 +61,14 @@ def run(settings: Settings, *, collection: str, data: str, env_manager: str = "l
 
 def execute(settings: Settings, collection: Collection, data: str, env_manager: str = "local") -> dict:
     """Run the steps that have no finished run to reuse; return the finished run of each step by name."""
-    import mlflow
     from mlflow.tracking import MlflowClient
 
     from dsgo import tags
 
     flow_file = collection.path.with_name("flow.py")
-    mlflow.set_experiment(collection.experiment)
+    client = MlflowClient()
+    if client.get_experiment_by_name(collection.experiment) is None:
+        client.create_experiment(collection.experiment)
     steps = load_steps(flow_file, data)
     done, why = plan(steps, collection)
     if len(done) == len(steps):
@@ -75,7 +76,6 @@ def execute(settings: Settings, collection: Collection, data: str, env_manager: 
             _say(f"{step.name:>20} | reused run {done[step.name].info.run_id}")
         return done
     _say(f"{len(steps)} steps, at most 2 at once; to run: {', '.join(why)}")
-    client = MlflowClient()
     experiment_id = client.get_experiment_by_name(collection.experiment).experiment_id
     parent = client.create_run(
         experiment_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import version
 
 import pandas as pd
@@ -18,18 +19,22 @@ from dsgo.forecaster import Forecaster
 REQUIREMENTS = ("dsgo", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "pyarrow")
 
 
-class ServedForecaster(PythonModel):
-    """Answers `utc_timestamp` and raw inputs with `T`, `T_p10`, `T_p90` for each target `T`."""
+with warnings.catch_warnings():
+    # MLflow asks for type hints on `predict` and would make a schema of them; the signature below says more.
+    warnings.simplefilter("ignore")
 
-    def __init__(self, forecaster: Forecaster) -> None:
-        self.forecaster = forecaster
+    class ServedForecaster(PythonModel):
+        """Answers `utc_timestamp` and raw inputs with `T`, `T_p10`, `T_p90` for each target `T`."""
 
-    def predict(self, context, model_input, params=None):  # no type hints: MLflow would make a schema of them
-        """The forecasts of `model_input` (see `Forecaster.predict`)."""
-        try:
-            return self.forecaster.predict(model_input)
-        except DataError as error:
-            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
+        def __init__(self, forecaster: Forecaster) -> None:
+            self.forecaster = forecaster
+
+        def predict(self, context, model_input, params=None):
+            """The forecasts of `model_input` (see `Forecaster.predict`)."""
+            try:
+                return self.forecaster.predict(model_input)
+            except DataError as error:
+                raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
 
 
 def requirements() -> list[str]:

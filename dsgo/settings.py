@@ -114,6 +114,7 @@ class Settings:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # the store has its own, for what takes long
             "UV_FIND_LINKS": str(self.wheels),
             "PIP_FIND_LINKS": " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS", ""), str(self.wheels)])),
             "UV_PYTHON_DOWNLOADS": "never",

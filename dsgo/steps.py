@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -183,9 +184,19 @@ def arguments(step: Step, runs: Mapping[str, Run]) -> dict[str, str]:
 
 
 def run_step(
-    step: Step, runs: Mapping[str, Run], *, experiment: str, collection: str, parent: str, env_manager: str
+    step: Step,
+    runs: Mapping[str, Run],
+    *,
+    experiment: str,
+    collection: str,
+    parent: str,
+    env_manager: str,
+    at_once: int,
 ) -> Run:
     """Run the project as a child of the pipeline's run, and note what it has written.
+
+    Args:
+        at_once: steps that may run at the same time; they share the processor.
 
     Raises:
         StepError: it failed.
@@ -204,6 +215,7 @@ def run_step(
         },
     )
     run_id = run.info.run_id
+    os.environ.update(thread_limits(at_once))
     try:
         mlflow.projects.run(
             str(step.project),
@@ -218,6 +230,13 @@ def run_step(
     run = client.get_run(run_id)
     client.set_tag(run_id, tags.MANIFEST, _manifest(client, run))
     return client.get_run(run_id)
+
+
+def thread_limits(at_once: int) -> dict[str, str]:
+    """Environment that gives a step its share of the processor; steps that each take all of it wait for each other."""
+    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+    return dict.fromkeys((*names, "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), threads)
 
 
 def _mark_failed(client: MlflowClient, run_id: str) -> None:

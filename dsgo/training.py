@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,6 +129,7 @@ class Training:
         mlflow.set_tag(tags.OUTPUT_DIGEST, digest.hexdigest())
 
     def _log_model(self, name: str, forecaster: Forecaster) -> None:
+        logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # it warns that a pickle is a pickle
         mlflow.pyfunc.log_model(
             name=name,
             python_model=ServedForecaster(forecaster),

@@ -95,7 +95,7 @@ class TestReadRawCsv:
 
     def test_a_file_cut_in_the_middle_of_a_row_is_refused_by_row_and_line(self, file):
         lines = self.text.splitlines()
-        path = file("\n".join(lines[:101]) + "\n" + lines[101][:35])
+        path = file("\n".join(lines[:101]) + "\n" + ",".join(lines[101].split(",")[:3]))
         with pytest.raises(DataError, match=r"row 101: line 102: 3 fields instead of 7, .* cut off"):
             read_raw_csv(path)
 
@@ -265,7 +265,7 @@ class TestMended:
 
 
 class TestLateLabels:
-    fault = "weather labelled one hour late in summer time"
+    fault = "hours of summer time with weather labelled one hour late"
 
     def test_the_sample_has_the_fault_and_it_is_reported(self):
         table, repairs = cleaned(sample(end="2013-12-31 23:00"))

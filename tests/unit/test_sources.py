@@ -190,7 +190,7 @@ class TestOpenPowerSystemData:
         pd.testing.assert_frame_equal(table, expected, check_freq=False)
         assert {repair["fault"] for repair in repairs} == {
             "absent hours",
-            "weather labelled one hour late in summer time",
+            "hours of summer time with weather labelled one hour late",
         }
 
     def test_the_files_are_kept_and_verified(self, here, opsd):

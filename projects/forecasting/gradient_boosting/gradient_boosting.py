@@ -8,10 +8,10 @@ Fails when: the dataset is damaged or too short to be scored, or a setting is ou
 
 from __future__ import annotations
 
-from dsgo.command import main
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.multioutput import MultiOutputRegressor
 
+from dsgo.command import main
 from dsgo.errors import SettingError
 from dsgo.training import Training, parser
 

@@ -8,9 +8,9 @@ Fails when: the dataset is damaged or too short to be scored, or a setting is le
 
 from __future__ import annotations
 
-import mlflow
-from dsgo.command import main
+import mlflow.keras
 
+from dsgo.command import main
 from dsgo.dense_net import DenseNet
 from dsgo.errors import SettingError
 from dsgo.training import Training, parser
@@ -24,7 +24,7 @@ class KerasTraining(Training):
     def fit(self, regressor, table):
         """A forecaster around this network, trained on `table`."""
         last = len(table) == len(self.table)
-        mlflow.tensorflow.autolog(disable=not last, checkpoint=False, log_models=False, log_datasets=False, silent=True)
+        mlflow.keras.autolog(disable=not last, log_models=False, log_datasets=False, silent=True)
         return super().fit(regressor, table)
 
 

@@ -8,9 +8,9 @@ Fails when: the dataset is damaged or too short to be scored.
 
 from __future__ import annotations
 
-from dsgo.command import main
 from sklearn.linear_model import LinearRegression
 
+from dsgo.command import main
 from dsgo.training import Training, parser
 
 

@@ -14,10 +14,10 @@ import os
 import mlflow
 import pandas as pd
 import yaml
-from dsgo.command import main
 from mlflow.tracking import MlflowClient
 
 from dsgo import registry, tags
+from dsgo.command import main
 from dsgo.errors import GateError, NoProductionModel, SettingError
 from dsgo.evaluation import plan
 from dsgo.forecaster import Forecaster

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import mlflow
 import numpy as np
-from dsgo.command import main
 from sklearn.ensemble import RandomForestRegressor
 
+from dsgo.command import main
 from dsgo.errors import SettingError
 from dsgo.training import Training, parser
 
