@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -19,7 +20,7 @@ from urllib.parse import parse_qs, quote
 from board import Board
 from dash import Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
-from latest import Reading
+from latest import Latest, Reading
 from pages import models, now
 
 from dsgo import settings
@@ -53,6 +54,10 @@ def create_app(current: Settings, registry: Any = None, *, recheck: float = RECH
         tick: seconds between two questions of an open browser.
     """
     board = Board(current, registry, recheck)
+    # A browser drops an answer when it has asked again meanwhile. So each page is drawn once, and then answers at once:
+    # on a slow machine, drawing for every question would never show anything.
+    drawn: dict[Latest | None, tuple[str, Any]] = {}
+    drawing = threading.Lock()
     start = secrets.token_hex(4)  # a restarted server must not look unchanged to an open browser
     app = Dash(
         "dashboard",
@@ -85,8 +90,6 @@ def create_app(current: Settings, registry: Any = None, *, recheck: float = RECH
         Input("location", "search"),
         Input("tick", "n_intervals"),
         State("stamp", "data"),
-        # The browser drops an answer when it has asked again meanwhile: on a slow machine it would never show one.
-        running=[(Output("tick", "disabled"), True, False)],
     )
     def show(path: str | None, search: str | None, _: int | None, stamp: dict[str, str] | None) -> tuple[Any, ...]:
         path = path or "/"
@@ -101,8 +104,14 @@ def create_app(current: Settings, registry: Any = None, *, recheck: float = RECH
         if stamp == fresh:
             raise PreventUpdate
         loading = source is not None and reading.value is None
+        with drawing:
+            body = drawn.get(source)
+            if body is None or body[0] != fresh["of"]:
+                body = (fresh["of"], content(page, collection, reading, board))
+            if source is not None:
+                drawn[source] = body
         return (
-            content(page, collection, reading, board),
+            body[1],
             banner(reading),
             navigation(path, collection, board),
             (min(TICK_LOADING, tick) if loading else tick) * 1000,

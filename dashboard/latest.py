@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
+from dsgo.errors import DSGoError
+
 T = TypeVar("T")
 log = logging.getLogger("dashboard")
 
@@ -63,7 +65,7 @@ class Latest(Generic[T]):
         except Exception as caught:  # whatever a source throws, the page goes on showing what it has
             value, error = before, caught
             if str(caught) != str(self._reading.error):
-                log.warning("Cannot refresh: %s", caught, exc_info=caught)
+                log.warning("Cannot refresh: %s", caught, exc_info=not isinstance(caught, DSGoError))
         with self._lock:
             last = self._reading
             changed = value is not last.value or str(error) != str(last.error)

@@ -1,5 +1,6 @@
 """The dashboard in a real browser, served as in production, with a stand-in for the registry."""
 
+import contextlib
 import copy
 import re
 import threading
@@ -54,19 +55,28 @@ def checkout(tmp_path_factory):
     return root
 
 
+@contextlib.contextmanager
+def serving(registry, checkout, home, port=0):
+    """The address of a dashboard of its own that shows `registry`."""
+    settings = Settings(home=home, tracking_port=5999, checkout=checkout)
+    server = dashboard.listen(dashboard.create_app(settings, registry, recheck=0.2, tick=0.3), port)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.effective_port}"
+    finally:
+        server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
+        thread.join(20)
+        server.task_dispatcher.shutdown()
+        assert not thread.is_alive()
+
+
 @pytest.fixture(scope="module")
 def served(checkout, tmp_path_factory):
     """The stand-in registry and the address of the dashboard that shows it."""
     registry = Registry()
-    settings = Settings(home=tmp_path_factory.mktemp("home"), tracking_port=5999, checkout=checkout)
-    server = dashboard.listen(dashboard.create_app(settings, registry, recheck=0.2, tick=0.3), port=0)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield registry, f"http://127.0.0.1:{server.effective_port}"
-    server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
-    thread.join(20)
-    server.task_dispatcher.shutdown()
-    assert not thread.is_alive()
+    with serving(registry, checkout, tmp_path_factory.mktemp("home")) as address:
+        yield registry, address
 
 
 @pytest.fixture
@@ -308,6 +318,23 @@ def test_an_answer_slower_than_the_pause_between_questions_still_shows(visit, re
 
     monkeypatch.setattr(dashboard.PAGES["/"], "body", body)
     shows(visit.go(), "version 8")
+
+
+def test_an_open_page_outlives_a_restart_of_the_dashboard(browser, checkout, tmp_path, free_ports):
+    (port,) = free_ports(1)
+    with contextlib.closing(browser.new_context()) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        with serving(Registry(wind_solar=Production()), checkout, tmp_path, port) as address:
+            page.goto(f"{address}/?collection=wind_solar")
+            shows(page, "version 3")
+            page.evaluate("window.sameDocument = true")
+        with page.expect_event("requestfailed", timeout=WAIT):
+            pass
+        shows(page, "version 3")
+        with serving(Registry(wind_solar=Production(version="9")), checkout, tmp_path, port):
+            shows(page, "version 9")
+            assert page.evaluate("window.sameDocument") is True
 
 
 def test_pages_can_be_used_by_keyboard(visit):
