@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import pandas as pd
 from latest import Latest
 
 from dsgo import collection as collections
+from dsgo import services
 from dsgo.collection import Collection
 from dsgo.errors import DataError, NoProductionModel
 from dsgo.review import Review, review
@@ -40,14 +42,17 @@ class Board:
         self.production = {name: Latest(partial(self._load, name), every) for name in self.collections}
         self.candidates = {name: Latest(partial(self._rank, name), every) for name in self.collections}
 
-    @property
-    def registry(self) -> Any:
-        """`dsgo.registry`, imported when first needed: it brings mlflow, which takes seconds."""
-        return self._registry or importlib.import_module("dsgo.registry")
+    def _ask(self, name: str) -> Any:
+        """The registry. Refuses at once where the tracking server is down: MLflow itself would try for minutes."""
+        if self._registry is not None:
+            return self._registry
+        with contextlib.suppress(NoProductionModel):
+            services.production_version(self.settings, name)
+        return importlib.import_module("dsgo.registry")  # here, because it brings mlflow, which takes seconds
 
     def _load(self, name: str, known: InProduction | NoProductionModel | None) -> InProduction | NoProductionModel:
         try:
-            production = self.registry.load_production(name)
+            production = self._ask(name).load_production(name)
         except NoProductionModel as answer:  # an answer like any other, not a failure of the registry
             return known if isinstance(known, NoProductionModel) else answer
         if isinstance(known, InProduction) and _identity(known.production) == _identity(production):
@@ -55,7 +60,7 @@ class Board:
         return InProduction(production, review(production))
 
     def _rank(self, name: str, known: pd.DataFrame | None) -> pd.DataFrame:
-        board = self.registry.leaderboard(name)
+        board = self._ask(name).leaderboard(name)
         return known if known is not None and board.equals(known) else board
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from dsgo.collection import columns_of
-from dsgo.tables import TIMESTAMP, Dataset
+from dsgo.evaluation import naive
+from dsgo.tables import Dataset
 from dsgo.weeks import Week, complete_weeks
 
 PARTS = ("", "_forecast", "_p10", "_p90", "_naive")  # the columns of a target T: T, T_forecast, …
+HISTORY = pd.Timedelta(days=7)  # of inputs before an hour, so that the first ones after training have what came before
 FEWEST_WEEKS = 5  # with fewer, tenth and ninetieth percentile of their errors mean nothing
 
 
@@ -88,7 +90,7 @@ class Review:
         """Every time stamp of the newest `span` of forecasts."""
         end = self.table.index[-1]
         step = pd.Timedelta(self.info["frequency"])
-        return pd.date_range(end - span + step, end, freq=step, name=TIMESTAMP)
+        return pd.date_range(end - span + step, end, freq=step, name=self.table.index.name)
 
     def over(self, hours: pd.DatetimeIndex) -> pd.DataFrame:
         """The rows of `table` at `hours`; an hour that it does not have is a row of NaN, so that a plot shows a gap."""
@@ -149,14 +151,21 @@ def review(production: Production) -> Review:
 
 
 def _live(production: Production, dataset: Dataset, unseen: pd.DataFrame) -> pd.DataFrame:
-    predicted = production.predict(unseen[dataset.inputs].reset_index(names=TIMESTAMP))
-    lag = pd.Timedelta(dataset.info["naive"]["lag"])
+    inputs = dataset.table[dataset.inputs].dropna()
+    inputs = inputs[inputs.index >= unseen.index[0] - HISTORY]
+    predicted = production.predict(inputs.reset_index(names=dataset.info["timestamp"])).set_index(inputs.index)
+    predicted = predicted.loc[unseen.index]
+    baseline = naive(dataset.table, dataset.targets, unseen.index, dataset.info["naive"]["lag"])
     parts = {}
     for target in dataset.targets:
-        parts[target] = unseen[target]
-        for part, column in (("_forecast", target), ("_p10", f"{target}_p10"), ("_p90", f"{target}_p90")):
-            parts[target + part] = np.asarray(predicted[column])
-        parts[f"{target}_naive"] = dataset.table[target].reindex(unseen.index - lag).to_numpy()
+        columns = (
+            unseen[target],
+            predicted[target],
+            predicted[f"{target}_p10"],
+            predicted[f"{target}_p90"],
+            baseline[target],
+        )
+        parts |= {target + part: column for part, column in zip(PARTS, columns, strict=True)}
     return pd.DataFrame(parts, index=unseen.index)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dsgo import collection as collections
-from dsgo import figures, settings, wording
+from dsgo import figures, services, settings, wording
 from dsgo.errors import DSGoError
 from dsgo.review import Review, review, utc
 from dsgo.weeks import Week
@@ -64,13 +65,14 @@ def check(week: Week, reviewed: Review, production: Any) -> Week:
     hours = reviewed.hours(week)
     first, last = _week_of(reviewed, 0), _week_of(reviewed, -1)
     remedy = f"Choose a week from {first} to {last}."
-    if utc(production.trained_from) <= hours[-1] < reviewed.window_start:
-        raise DSGoError(
-            f"Version {production.version} and its evaluated twin learned from week {week} ({week.words}): "
-            "against what they have seen, a forecast proves nothing.",
-            remedy,
-        )
     if not any(len(reviewed.counted(target, hours)) for target in reviewed.targets):
+        in_window = hours[0] <= reviewed.window_end and reviewed.window_start <= hours[-1]
+        if not in_window and utc(production.trained_from) <= hours[-1] and hours[0] <= utc(production.trained_to):
+            raise DSGoError(
+                f"Version {production.version} learned from week {week} ({week.words}), and its evaluated twin has not "
+                "forecast it: on what a model has seen, a forecast proves nothing.",
+                remedy,
+            )
         raise DSGoError(f"There are no data of week {week} ({week.words}).", remedy)
     return week
 
@@ -141,10 +143,11 @@ def _target(reviewed: Review, target: str, hours: pd.DatetimeIndex) -> dict[str,
 
 
 def _repair(repair: Mapping[str, Any]) -> dict[str, str]:
+    first = str(repair.get("first") or wording.NONE)
     return {
         "fault": str(repair["fault"]).replace("_", " "),
         "count": f"{repair['count']:,}",
-        "first": "–" if repair.get("first") is None else str(repair["first"]),
+        "first": wording.moment(first) if re.match(r"\d{4}-\d\d-\d\dT", first) else first,
         "handling": str(repair["handling"]),
     }
 
@@ -187,9 +190,10 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def _registry(current: settings.Settings) -> ModuleType:
+def _registry(current: settings.Settings, collection: str) -> ModuleType:
+    services.production_version(current, collection)  # refuses at once where importing mlflow would take seconds first
     os.environ.update(current.child_environment())
-    return importlib.import_module("dsgo.registry")  # brings mlflow, which takes seconds: after all cheap checks
+    return importlib.import_module("dsgo.registry")
 
 
 def main(arguments: Sequence[str] | None = None, registry: Any = None) -> int:
@@ -204,9 +208,14 @@ def main(arguments: Sequence[str] | None = None, registry: Any = None) -> int:
         week = None if options.week is None else Week.parse(options.week)
         collections.find(options.collection)
         output = options.output or current.home / "reports"
-        path = create_report(options.collection, week, output, registry or _registry(current))
+        path = create_report(options.collection, week, output, registry or _registry(current, options.collection))
     except DSGoError as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if type(error).__module__ != "mlflow.exceptions":  # by name: nothing may have imported mlflow yet
+            raise
+        print(f"Error: MLflow: {error}", file=sys.stderr)
         return 1
     print(path)
     return 0

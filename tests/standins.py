@@ -14,6 +14,7 @@ from dsgo.tables import Dataset
 INFO = {
     "collection": "wind_solar",
     "title": "German wind and solar power",
+    "timestamp": "utc_timestamp",
     "timezone": "Europe/Berlin",
     "frequency": "1h",
     "naive": {"name": "persistence_24h", "lag": "24h"},
@@ -26,7 +27,7 @@ INFO = {
     "source": {"kind": "sample", "name": "generated sample", "sha256": "ab" * 32},
     "synthetic": False,
     "repairs": [
-        {"fault": "repeated_hour", "count": 3, "first": "2013-10-27 01:00 UTC", "handling": "kept the first"},
+        {"fault": "repeated_hour", "count": 3, "first": "2013-10-27T01:00:00+00:00", "handling": "kept the first"},
     ],
     "sha256": "cd" * 32,
 }

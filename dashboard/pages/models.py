@@ -52,7 +52,7 @@ def _of_target(value: pd.DataFrame, target: str, collection: Collection, board: 
     measures = [measure for measure in measures if measure[0] in value]
     unit = collection.unit(target)
     heads = ["Model", "Version", *(heading for _, heading, _ in measures), "Run"]
-    naive = collection.dataset["naive"]["name"]
+    naive = f"the value {wording.duration(collection.dataset['naive']['lag'])} earlier"
     rows = []
     for _, row in value.iterrows():
         produced = _text(row.get("stage")) == "Production"
@@ -67,7 +67,7 @@ def _of_target(value: pd.DataFrame, target: str, collection: Collection, board: 
                     html.Th(
                         [
                             _text(row["model"]).replace("_", " "),
-                            html.Small("naive baseline") if row["model"] == naive else None,
+                            html.Small(naive) if row["model"] == "naive" else None,
                         ],
                         scope="row",
                     ),

@@ -72,7 +72,7 @@ def test_a_report_of_the_newest_complete_week_is_written_and_its_path_printed(re
         "the value recorded 24 hours earlier",
         "by the evaluated twin of version 3",
         "trained only on hours before 1 May 2016, 00:00 UTC",
-        "repeated hour",
+        "repeated hour 3 27 October 2013, 01:00 UTC kept the first",
         "cd" * 32,
         "runs:/fedcba9876543210fedcba9876543210/dataset",
         "models:/wind_solar/3",
@@ -145,6 +145,15 @@ def test_a_week_after_training_is_forecast_by_the_version_itself(tmp_path, capsy
     assert "twin" not in text
 
 
+def test_a_week_between_the_window_and_the_end_of_training_was_learned_from(tmp_path, capsys):
+    window = Production().window()[:"2016-05-31T23:00Z"]  # June is not over, so the gate's window ended before it
+    registry = Registry(wind_solar=Production(window_table=window))
+    code, _, error = report(registry, tmp_path, "--week", "2016-W24", capsys=capsys)
+    assert code == 1 and "Version 3 learned from week 2016-W24" in error
+    code, path, _ = report(registry, tmp_path, capsys=capsys)
+    assert code == 0 and Path(path).name == "wind_solar_2016-W21.html"
+
+
 def test_names_from_data_stay_text(tmp_path, capsys):
     info = copy.deepcopy(INFO)
     info["title"] = info["source"]["name"] = HOSTILE
@@ -166,7 +175,7 @@ def test_names_from_data_stay_text(tmp_path, capsys):
         (["--week", "2014-W53"], ["2014-W53", "52 or 53"]),
         (["--week", "2016-W40"], ["no data of week 2016-W40", "2016-W17 to 2016-W26"]),
         (["--week", "1999-W01"], ["no data of week 1999-W01", "2016-W17 to 2016-W26"]),
-        (["--week", "2016-W15"], ["learned from week 2016-W15 (11–17 April 2016)", "2016-W17 to 2016-W26"]),
+        (["--week", "2016-W15"], ["Version 3 learned from week 2016-W15 (11–17 April 2016)", "2016-W17 to 2016-W26"]),
         (["--collection", "moon"], ["'moon'", "Known collections:", "wind_solar"]),
         (["--collection", "../wind_solar"], ["no collection"]),
     ],
@@ -188,7 +197,7 @@ def test_no_production_model_is_said(tmp_path, capsys):
 
 
 def test_where_no_week_is_complete_one_must_be_named(tmp_path, capsys):
-    production = Production(table=make_table().pipe(lambda table: table[table.index.dayofweek != 3]))
+    production = Production(table=make_table().pipe(lambda table: table[table.index.day_of_week != 3]))
     assert review(production).complete_weeks() == []
     code, _, error = report(Registry(wind_solar=production), tmp_path, capsys=capsys)
     assert code == 1 and "No week from 2016-W17 to 2016-W26 has all its hours." in error and "--week" in error
@@ -219,6 +228,13 @@ def test_the_default_folder_lies_in_the_home_of_the_copy(registry, tmp_path, cap
     monkeypatch.setenv("DSGO_HOME", str(tmp_path))
     assert create_report.main(["--collection", "wind_solar"], registry) == 0
     assert Path(capsys.readouterr().out.strip()) == tmp_path / "reports" / "wind_solar_2016-W25.html"
+
+
+def test_a_tracking_server_that_is_down_is_said_at_once(tmp_path, free_ports, capsys, monkeypatch):
+    monkeypatch.setenv("DSGO_TRACKING_PORT", str(free_ports(1)[0]))
+    code, _, error = report(None, tmp_path / "reports", capsys=capsys)
+    assert code == 1 and "does not answer" in error and "make up" in error
+    assert not (tmp_path / "reports").exists()
 
 
 def test_the_script_runs_alone_and_refuses_without_a_traceback(tmp_path):

@@ -107,11 +107,11 @@ def test_the_axis_starts_at_zero_unless_that_squeezes_the_curves(values, limits)
 
 
 def test_names_from_data_stay_text():
-    figure = drawn(description=HOSTILE, unit="<b>&")
+    figure = drawn(description=HOSTILE, unit="<b>& $\\frac{1}$")
     root = ElementTree.fromstring(figures.svg(figure, "f"))
     assert not list(root.iter(f"{SVG}script"))
     assert HOSTILE in root.find(f"{SVG}title").text
-    assert "<b>&" in {element.text for element in root.iter(f"{SVG}text")}
+    assert "<b>& $\\frac{1}$" in {element.text for element in root.iter(f"{SVG}text")}
     assert "<b>" not in json.dumps(figures.plotly_figure(figure).to_plotly_json(), default=str)
 
 

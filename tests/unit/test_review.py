@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from standins import Production, make_table
 
-from dsgo.review import FEWEST_WEEKS, review
+from dsgo.review import FEWEST_WEEKS, HISTORY, review
 from dsgo.weeks import Week
 
 WEEK = Week(2016, 25)
@@ -48,7 +48,7 @@ def test_hours_after_training_are_forecast_by_the_version_itself_from_inputs_onl
     hours = WEEK.hours("Europe/Berlin")
     (asked,) = production.predicted
     assert list(asked) == ["utc_timestamp", "windspeed", "temperature"]
-    assert asked["utc_timestamp"].min() == pd.Timestamp("2016-06-19T22:00Z")
+    assert asked["utc_timestamp"].min() == pd.Timestamp("2016-06-19T22:00Z") - HISTORY, "features look back"
     assert reviewed.live(hours) == 168 and reviewed.live(Week(2016, 24).hours("Europe/Berlin")) == 0
     rows, table = reviewed.over(hours), production.table
     assert np.allclose(rows["wind_GW_forecast"], table.loc[hours, "windspeed"] * 3)

@@ -1,0 +1,76 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+APP = ROOT / "dashboard" / "app.py"
+
+
+def environment(home, port):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "DSGO_HOME": str(home), "DSGO_DASHBOARD_PORT": str(port)}
+
+
+@pytest.fixture
+def port(free_ports):
+    return free_ports(1)[0]
+
+
+def test_the_script_runs_alone_answers_and_stops_when_told(tmp_path, port):
+    address = f"http://127.0.0.1:{port}"
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, str(APP)], env=environment(tmp_path, port), stderr=log, stdout=log
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, "the port did not open within a minute"
+                try:
+                    answer = requests.get(address, timeout=10)
+                    break
+                except requests.ConnectionError:
+                    time.sleep(0.1)
+            assert answer.status_code == 200 and "<title>DSGo</title>" in answer.text
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'self'" in policy and "'sha256-" in policy and "unsafe-eval" not in policy
+            assert "http://" not in answer.text and "https://" not in answer.text
+            style = requests.get(f"{address}/assets/dashboard.css", timeout=10)
+            assert style.status_code == 200 and "prefers-color-scheme" in style.text
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+    assert b"Traceback" not in (tmp_path / "log").read_bytes()
+
+
+def test_a_taken_port_is_a_clear_error(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, str(APP)], env=environment(tmp_path, port), capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"Error: dashboard: port {port} is taken. Set DSGO_DASHBOARD_PORT" in done.stderr
+
+
+def test_making_the_application_imports_no_mlflow_and_asks_nobody(tmp_path, port):
+    code = (
+        "import sys, app; from dsgo import settings; from standins import Registry;"
+        "registry = Registry(); app.create_app(settings.load(), registry);"
+        "assert registry.loads == 0 and 'mlflow' not in sys.modules and 'dsgo.registry' not in sys.modules"
+    )
+    path = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "dashboard", ROOT / "tests"))
+    subprocess.run(
+        [sys.executable, "-c", code], env={**environment(tmp_path, port), "PYTHONPATH": path}, check=True, timeout=60
+    )
