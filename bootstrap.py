@@ -74,7 +74,8 @@ def _install() -> None:
     pinned = re.search(r"^uv==[^\s;]+", LOCK.read_text(), re.MULTILINE)
     try:
         _run(*pip, pinned.group())
-        _run(UV, "pip", "install", "--python", PYTHON, "-r", LOCK)
+        quiet = () if sys.stderr.isatty() else ("--quiet",)  # a progress bar for people, no list of packages for logs
+        _run(UV, "pip", "install", "--python", PYTHON, "-r", LOCK, *quiet)
     except subprocess.CalledProcessError as error:
         print(f"uv could not do it (exit status {error.returncode}); installing with pip …", flush=True)
         _run(*pip, "-r", LOCK)

@@ -321,7 +321,7 @@ def _await(settings: Settings, name: str, say: Say) -> None:
         if info is None:
             problem = "supervisord ended while the service was starting."
         elif info["statename"] in ("BACKOFF", "FATAL"):
-            problem = f"ended while starting (exit status {info['exitstatus']})."
+            problem = "ended while starting."
         return bool(problem) or _is_up(settings, service, info)
 
     if not daemon.wait_until(settled, service.patience):
