@@ -140,7 +140,9 @@ def test_hash_commands(store, session):
         with pytest.raises(ftplib.error_perm):
             session.sendcmd(command)
     features = session.sendcmd("FEAT")
-    assert all(f"\n {name}" in features for name in ("HASH SHA-256*", "XSHA256", "SITE PUBLISH", "UTF8", "MLST", "REST"))
+    assert all(
+        f"\n {name}" in features for name in ("HASH SHA-256*", "XSHA256", "SITE PUBLISH", "UTF8", "MLST", "REST")
+    )
 
 
 def test_publish(store, session):
