@@ -241,9 +241,7 @@ class FTPArtifactRepository(ArtifactRepository):
             try:
                 self._login = find_login(self._host, self._port, self._uri_user, self._uri_password)
             except netrc.NetrcParseError as error:
-                raise _invalid(
-                    self._address, remote, f"no login: {error}", "Mend the file, and `chmod 600` it."
-                ) from None
+                raise _invalid(self._address, remote, f"no login: {error}", "Mend the file, and `chmod 600` it.") from None
         if self._login is None:
             raise _invalid(
                 self._address, remote, "no login is known for this server.", NO_LOGIN_REMEDY.format(host=self._host)
@@ -262,10 +260,7 @@ class FTPArtifactRepository(ArtifactRepository):
             ) from None
         except LoginRefused as error:
             raise FTPStoreError(
-                self._address,
-                remote,
-                f"login refused: {error}",
-                f"The login came from {self._login.source}; mend it there.",
+                self._address, remote, f"login refused: {error}", f"The login came from {self._login.source}; mend it there."
             ) from None
         except InsecureServer as error:
             raise FTPStoreError(
@@ -277,10 +272,7 @@ class FTPArtifactRepository(ArtifactRepository):
             ) from None
         except ServerGone as error:
             raise FTPStoreError(
-                self._address,
-                remote,
-                f"cannot be reached: {error}",
-                "Check that the server runs, and its host and port.",
+                self._address, remote, f"cannot be reached: {error}", "Check that the server runs, and its host and port."
             ) from None
         except (ftplib.error_perm, ftplib.error_temp) as error:
             raise FTPStoreError(self._address, remote, error, _remedy(str(error))) from None
@@ -300,9 +292,7 @@ class FTPArtifactRepository(ArtifactRepository):
             trusted.add((place.scheme, place.hostname, place.port or ftplib.FTP_PORT))
         allowed = {scheme.lower() for scheme in host_policy.MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES.get()}
         if ("ftps", self._host, self._port) not in trusted and "ftps" not in allowed:
-            raise _invalid(
-                self._address, self._root, "the tracking server does not connect to hosts other than its own store's"
-            )
+            raise _invalid(self._address, self._root, "the tracking server does not connect to hosts other than its own store's")
 
 
 def _delete_file(connection: Connection, path: str) -> None:

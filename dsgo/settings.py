@@ -9,7 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+<<<<<<< HEAD
 import sys
+=======
+import shlex
+>>>>>>> services
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,8 +95,14 @@ class Settings:
 
     @property
     def environments(self) -> Path:
-        """Folder of the environments that MLflow makes for single projects; they hold this copy's `dsgo`."""
-        return self.home / "environments"
+        """Folder of the environments that MLflow makes for single projects; they hold this copy's `dsgo`.
+
+        MLflow puts the path into a shell command unquoted: a `home` with a space or the like cannot hold them.
+        """
+        inside = self.home / "environments"
+        if shlex.quote(str(inside)) == str(inside):
+            return inside
+        return Path.home() / ".mlflow" / f"dsgo-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]}"
 
     @property
     def passive_ports(self) -> range:
@@ -105,6 +115,9 @@ class Settings:
 
         Carries no password: whoever needs it reads it from `env_file`, which `DSGO_HOME` names.
         """
+        direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        for host in (HOST, "localhost"):
+            direct = _with(direct.split(","), host, ",")
         return {
             "DSGO_HOME": str(self.home),
             "DSGO_FTP_PORT": str(self.ftp_port),
@@ -114,20 +127,27 @@ class Settings:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
+<<<<<<< HEAD
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # the store has its own, for what takes long
             "UV_FIND_LINKS": str(self.wheels),
             "PIP_FIND_LINKS": " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS", ""), str(self.wheels)])),
+=======
+            # As URLs, in which spaces are escaped: uv splits its list at commas, pip at spaces.
+            "UV_FIND_LINKS": _with(os.environ.get("UV_FIND_LINKS", "").split(","), self.wheels.as_uri(), ","),
+            "PIP_FIND_LINKS": _with(os.environ.get("PIP_FIND_LINKS", "").split(), self.wheels.as_uri(), " "),
+>>>>>>> services
             "UV_PYTHON_DOWNLOADS": "never",
             "MLFLOW_ENV_ROOT": str(self.environments),
             # Without these, a proxy that the environment names would be asked for this copy's own servers.
-            "NO_PROXY": _with_loopback(os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""),
-            "no_proxy": _with_loopback(os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""),
+            "NO_PROXY": direct,
+            "no_proxy": direct,
         }
 
 
-def _with_loopback(hosts: str) -> str:
-    listed = [host for host in hosts.split(",") if host]
-    return ",".join([*listed, *(host for host in (HOST, "localhost") if host not in listed)])
+def _with(listed: list[str], added: str, separator: str) -> str:
+    """A list as an environment variable holds it, `added` at its end, nothing twice."""
+    return separator.join(dict.fromkeys([*filter(None, listed), added]))
 
 
 def _port(values: Mapping[str, str | None], name: str, default: int) -> int:

@@ -133,13 +133,16 @@ class ConfinedFS(AbstractedFS):
         folder, now = os.path.dirname(path), time.monotonic()
         if self._free_of_links.get(folder, 0.0) < now:
             if os.path.realpath(folder) != folder:
-                return super().validpath(path)
+                return self._resolves_inside(path)
             self._free_of_links = {folder: now + self.TRUST_FOLDER_S}
-        return not os.path.islink(path) or super().validpath(path)
+        return not os.path.islink(path) or self._resolves_inside(path)
+
+    def _resolves_inside(self, path: str) -> bool:
+        return os.path.commonpath([os.path.realpath(path), self.root]) == self.root
 
     def realpath(self, path: str) -> str:
-        """Links are followed by what uses the path; whether they lead outside was checked before."""
-        return path if path.startswith(self.root) and not os.path.islink(path) else os.path.realpath(path)
+        """The path itself: commands ask for this only after `validpath`, to tell the root from what is below it."""
+        return path
 
     def fs2ftp(self, path: str) -> str:
         """The path as clients see it."""
