@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-<<<<<<< HEAD
-import sys
-=======
 import shlex
->>>>>>> services
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,16 +124,11 @@ class Settings:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
-<<<<<<< HEAD
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # the store has its own, for what takes long
-            "UV_FIND_LINKS": str(self.wheels),
-            "PIP_FIND_LINKS": " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS", ""), str(self.wheels)])),
-=======
             # As URLs, in which spaces are escaped: uv splits its list at commas, pip at spaces.
             "UV_FIND_LINKS": _with(os.environ.get("UV_FIND_LINKS", "").split(","), self.wheels.as_uri(), ","),
             "PIP_FIND_LINKS": _with(os.environ.get("PIP_FIND_LINKS", "").split(), self.wheels.as_uri(), " "),
->>>>>>> services
             "UV_PYTHON_DOWNLOADS": "never",
             "MLFLOW_ENV_ROOT": str(self.environments),
             # Without these, a proxy that the environment names would be asked for this copy's own servers.
