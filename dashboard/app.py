@@ -85,6 +85,8 @@ def create_app(current: Settings, registry: Any = None, *, recheck: float = RECH
         Input("location", "search"),
         Input("tick", "n_intervals"),
         State("stamp", "data"),
+        # The browser drops an answer when it has asked again meanwhile: on a slow machine it would never show one.
+        running=[(Output("tick", "disabled"), True, False)],
     )
     def show(path: str | None, search: str | None, _: int | None, stamp: dict[str, str] | None) -> tuple[Any, ...]:
         path = path or "/"

@@ -6,6 +6,7 @@ for the hours of the window, forecast by the evaluated twin; after it, for forec
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -84,13 +85,13 @@ class Review:
 
     def hours(self, week: Week) -> pd.DatetimeIndex:
         """Every time stamp of the week, whether or not it was recorded."""
-        return week.hours(self.info["timezone"], self.info["frequency"])
+        return week.hours(self.info["timezone"], self.info["frequency"], self.table.index.unit)
 
     def newest(self, span: pd.Timedelta) -> pd.DatetimeIndex:
         """Every time stamp of the newest `span` of forecasts."""
         end = self.table.index[-1]
         step = pd.Timedelta(self.info["frequency"])
-        return pd.date_range(end - span + step, end, freq=step, name=self.table.index.name)
+        return pd.date_range(end - span + step, end, freq=step, name=self.table.index.name, unit=self.table.index.unit)
 
     def over(self, hours: pd.DatetimeIndex) -> pd.DataFrame:
         """The rows of `table` at `hours`; an hour that it does not have is a row of NaN, so that a plot shows a gap."""
@@ -101,6 +102,7 @@ class Review:
         known = self.table.index.intersection(hours)
         return int((known > self.window_end).sum())
 
+    @functools.cached_property
     def complete_weeks(self) -> list[Week]:
         """The weeks with every hour forecast and recorded, oldest first."""
         columns = [target + part for target in self.targets for part in ("", "_forecast")]
@@ -131,12 +133,29 @@ class Review:
 
         None with fewer than `FEWEST_WEEKS` such weeks.
         """
-        weeks = [hours for week in self.complete_weeks() if not (hours := self.hours(week)).isin(besides).any()]
-        scores = [score.rmse for hours in weeks if (score := self.score(target, hours)) is not None]
+        touched = {Week(*pair) for pair in self._calendar(besides).unique()}
+        scores = [rmse for week, rmse in self._weekly_rmse[target].items() if week not in touched]
         if len(scores) < FEWEST_WEEKS:
             return None
         low, high = np.quantile(scores, [0.1, 0.9])
         return Usual(float(low), float(high), len(scores))
+
+    @functools.cached_property
+    def _weekly_rmse(self) -> dict[str, dict[Week, float]]:
+        """RMSE of each target and complete week."""
+        found = {}
+        for target in self.targets:
+            rows = self.counted(target, self.table.index)
+            squares = np.square(rows[f"{target}_forecast"] - rows[target])
+            means = squares.groupby(self._calendar(rows.index)).mean()
+            weekly = {Week(*pair): float(np.sqrt(mean)) for pair, mean in means.items()}
+            found[target] = {week: weekly[week] for week in self.complete_weeks if week in weekly}
+        return found
+
+    def _calendar(self, hours: pd.DatetimeIndex) -> pd.MultiIndex:
+        """ISO year and week of each of `hours`, by the local calendar."""
+        calendar = hours.tz_convert(self.info["timezone"]).isocalendar()
+        return pd.MultiIndex.from_arrays([calendar["year"].astype(int), calendar["week"].astype(int)])
 
 
 def review(production: Production) -> Review:

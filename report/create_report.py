@@ -51,7 +51,7 @@ def create_report(name: str, week: Week | None, output: Path, registry: Any) -> 
 
 def newest_week(reviewed: Review) -> Week:
     """The newest week with every hour forecast and recorded."""
-    weeks = reviewed.complete_weeks()
+    weeks = reviewed.complete_weeks
     if not weeks:
         raise DSGoError(
             f"No week from {_week_of(reviewed, 0)} to {_week_of(reviewed, -1)} has all its hours.",

@@ -198,7 +198,7 @@ def test_no_production_model_is_said(tmp_path, capsys):
 
 def test_where_no_week_is_complete_one_must_be_named(tmp_path, capsys):
     production = Production(table=make_table().pipe(lambda table: table[table.index.day_of_week != 3]))
-    assert review(production).complete_weeks() == []
+    assert review(production).complete_weeks == []
     code, _, error = report(Registry(wind_solar=production), tmp_path, capsys=capsys)
     assert code == 1 and "No week from 2016-W17 to 2016-W26 has all its hours." in error and "--week" in error
     code, path, _ = report(Registry(wind_solar=production), tmp_path, "--week", "2016-W25", capsys=capsys)

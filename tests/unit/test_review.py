@@ -80,14 +80,14 @@ def test_the_usual_range_leaves_out_the_weeks_it_is_compared_with():
     worse = Production(window_table=window)
     assert review(worse).usual("wind_GW", besides=hours) == before
     assert review(worse).usual("wind_GW", besides=hours[:0]).high > before.high
-    assert before.weeks == len(review(production).complete_weeks()) - 1
+    assert before.weeks == len(review(production).complete_weeks) - 1
     across = review(production).usual("wind_GW", besides=hours - pd.Timedelta("3D"))  # touches two weeks
     assert across.weeks == before.weeks - 1
 
 
 def test_few_weeks_make_no_usual_range():
     production = Production()
-    weeks = review(production).complete_weeks()
+    weeks = review(production).complete_weeks
     start = weeks[-FEWEST_WEEKS].hours("Europe/Berlin")[0]
     reviewed = review(Production(window_table=production.window()[start:]))
     none = WEEK.hours("Europe/Berlin")[:0]
