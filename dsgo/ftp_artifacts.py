@@ -1,4 +1,4 @@
-"""MLflow's artifact repository for `ftp://` and `ftps://`, a plugin of the entry-point group `mlflow.artifact_repository`.
+"""MLflow's artifact repository for `ftp://` and `ftps://`, as a plugin (entry points in pyproject.toml).
 
 Usable by any MLflow project with any FTP server: see docs/ftp_store.md.
 """
@@ -18,8 +18,8 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 if "mlflow" not in sys.modules:
-    # MLflow loads its plugins, so this module, in the midst of its own import. Were this one half-way then, MLflow would
-    # quietly stay with its built-in store. So let it load the module anew: that one is what the importer gets.
+    # MLflow loads its plugins, this module too, in the midst of its own import. Were this one half-way then, MLflow
+    # would quietly stay with its built-in store. So let it load the module anew: that one is what the importer gets.
     del sys.modules[__name__]
 
 from mlflow.entities import FileInfo
@@ -241,7 +241,9 @@ class FTPArtifactRepository(ArtifactRepository):
             try:
                 self._login = find_login(self._host, self._port, self._uri_user, self._uri_password)
             except netrc.NetrcParseError as error:
-                raise _invalid(self._address, remote, f"no login: {error}", "Mend the file, and `chmod 600` it.") from None
+                raise _invalid(
+                    self._address, remote, f"no login: {error}", "Mend the file, and `chmod 600` it."
+                ) from None
         if self._login is None:
             raise _invalid(
                 self._address, remote, "no login is known for this server.", NO_LOGIN_REMEDY.format(host=self._host)
@@ -260,7 +262,10 @@ class FTPArtifactRepository(ArtifactRepository):
             ) from None
         except LoginRefused as error:
             raise FTPStoreError(
-                self._address, remote, f"login refused: {error}", f"The login came from {self._login.source}; mend it there."
+                self._address,
+                remote,
+                f"login refused: {error}",
+                f"The login came from {self._login.source}; mend it there.",
             ) from None
         except InsecureServer as error:
             raise FTPStoreError(
@@ -272,7 +277,10 @@ class FTPArtifactRepository(ArtifactRepository):
             ) from None
         except ServerGone as error:
             raise FTPStoreError(
-                self._address, remote, f"cannot be reached: {error}", "Check that the server runs, and its host and port."
+                self._address,
+                remote,
+                f"cannot be reached: {error}",
+                "Check that the server runs, and its host and port.",
             ) from None
         except (ftplib.error_perm, ftplib.error_temp) as error:
             raise FTPStoreError(self._address, remote, error, _remedy(str(error))) from None
@@ -292,7 +300,9 @@ class FTPArtifactRepository(ArtifactRepository):
             trusted.add((place.scheme, place.hostname, place.port or ftplib.FTP_PORT))
         allowed = {scheme.lower() for scheme in host_policy.MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES.get()}
         if ("ftps", self._host, self._port) not in trusted and "ftps" not in allowed:
-            raise _invalid(self._address, self._root, "the tracking server does not connect to hosts other than its own store's")
+            raise _invalid(
+                self._address, self._root, "the tracking server does not connect to hosts other than its own store's"
+            )
 
 
 def _delete_file(connection: Connection, path: str) -> None:

@@ -60,7 +60,9 @@ def _from_netrc(host: str) -> Login | None:
     except OSError:  # none there, or none that this user may read
         return None
     except netrc.NetrcParseError as error:  # its own message may quote a password
-        raise netrc.NetrcParseError("malformed, or readable by others", error.filename, error.lineno) from None
+        raise netrc.NetrcParseError(
+            "malformed, or readable by others", error.filename or "~/.netrc", error.lineno
+        ) from None
     if host not in hosts:  # the `default` entry is left out: it would send its password to any host
         return None
     user, _, password = hosts[host]

@@ -43,7 +43,7 @@ def upload(pool: Pool, local: Path, remote: str, progress: Progress = lambda cou
 
     def attempt(connection: Connection) -> None:
         nonlocal sent
-        with open(local, "rb", buffering=0) as file:
+        with local.open("rb", buffering=0) as file:
             digest = hashlib.sha256() if offers_sha256(connection) else None
             size = os.fstat(file.fileno()).st_size
             offset = min(_arrived(connection, part, sent), size)
@@ -173,7 +173,7 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
             got = 0
         data = connection.open_data(f"RETR {remote}", got)
         try:
-            with open(part, "r+b" if got else "wb", buffering=0) as file:
+            with part.open("r+b" if got else "wb", buffering=0) as file:
                 file.seek(got)
                 file.truncate()
                 buffer = memoryview(bytearray(BLOCK if size is None else max(1, min(BLOCK, size))))
@@ -199,7 +199,7 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
 
     try:
         pool.run(attempt)
-        os.replace(part, local)
+        part.replace(local)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -224,5 +224,5 @@ def remote_sha256(connection: Connection, path: str, size: int) -> str | None:
 
 
 def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,9 @@ Run alone with `python server/ftpserver.py`, or under the supervisor. All settin
 start makes the state folder and a password. Ends on SIGTERM or Ctrl-C after the transfers under way.
 """
 
+# pyftpdlib deals in paths as plain strings, and checks a great many of them
+# ruff: noqa: PTH114, PTH116, PTH118, PTH120, PTH123
+
 from __future__ import annotations
 
 import dataclasses
@@ -23,6 +26,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.exceptions import AuthenticationFailed
@@ -158,7 +162,7 @@ class ConfinedFS(AbstractedFS):
 
     def chdir(self, path: str) -> None:
         # The inherited one changes the folder of the whole process, which the threads of all sessions share.
-        os.stat(os.path.join(path, "."))  # noqa: PTH116 - fails unless it is a directory that may be entered
+        os.stat(os.path.join(path, "."))  # fails unless it is a directory that may be entered
         self.cwd = self.fs2ftp(path)
 
     def listdir(self, path: str) -> list[str]:
@@ -184,7 +188,7 @@ class ConfinedFS(AbstractedFS):
 
 
 class FixedPassiveDTP(PassiveDTP):
-    """Data connections on the given ports only; the inherited one falls back to any port, which a firewall would block."""
+    """Data connections on the given ports only. The inherited one falls back to any port, which a firewall blocks."""
 
     def bind(self, address: tuple[str, int]) -> None:
         if address[1] == 0:
@@ -213,19 +217,24 @@ class StoreHandler(FTPHandler):
     __repr__ = object.__repr__
     timeout = IDLE_S
     auth_failed_timeout = WRONG_LOGIN_DELAY_S
-    proto_cmds = {
+    proto_cmds: ClassVar = {
         **{
             name: rule
             for name, rule in FTPHandler.proto_cmds.items()
             if name not in ("PORT", "EPRT", "STOU", "SITE CHMOD", "MFMT")  # no active mode: no bouncing
         },
         "HASH": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: HASH <SP> file-name (SHA-256 of a file)."},
-        "XSHA256": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file)."},
+        "XSHA256": {
+            "perm": "r",
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file).",
+        },
         "SITE PUBLISH": {
             "perm": None,  # checked in ftp_SITE_PUBLISH, whose path is its second argument
             "auth": True,
             "arg": True,
-            "help": "Syntax: SITE PUBLISH <SP> SHA-256 <SP> file-name (name what was just stored, if it has that hash).",
+            "help": "Syntax: SITE PUBLISH <SP> SHA-256 <SP> file-name (name what was just stored, if it has that).",
         },
     }
 

@@ -128,7 +128,7 @@ def _use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def in_process(tmp_path, monkeypatch):
-    """A function that serves `tmp_path / "served"` from a thread of this process, for tests that tamper with the server.
+    """A function that serves `tmp_path / "served"` from a thread of this process, for tests that tamper with it.
 
     Takes a user, a password, and attributes that replace those of the handler; returns the server.
     """

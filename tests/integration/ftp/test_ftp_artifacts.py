@@ -18,7 +18,16 @@ import pytest
 import dsgo.ftp_connection as ftp_connection
 from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
 
-NAMES = ["plain.txt", "with space.txt", " leading and trailing ", "ünï–код 数据.csv", "-dash", "per%20cent", "a;b=c;d", ".hidden"]
+NAMES = [
+    "plain.txt",
+    "with space.txt",
+    " leading and trailing ",
+    "ünï–код 数据.csv",
+    "-dash",
+    "per%20cent",
+    "a;b=c;d",
+    ".hidden",
+]
 REFUSED = ["../outside", "a/../../b", "/etc/passwd", "a\r\nDELE plain.txt", "a\nb", "a\0b", ".."]
 
 
@@ -121,7 +130,7 @@ def test_a_local_name_with_a_line_break_is_refused_before_anything_is_sent(repos
 
 
 def test_missing_local_files_are_named(repository, tmp_path):
-    with pytest.raises(FTPStoreError, match="nowhere.txt"):
+    with pytest.raises(FTPStoreError, match=r"nowhere\.txt"):
         repository.log_artifact(tmp_path / "nowhere.txt")
     with pytest.raises(FTPStoreError, match="no local directory"):
         repository.log_artifacts(tmp_path / "nowhere")
@@ -225,7 +234,9 @@ def test_connections_are_kept_and_bounded(store, repository, tmp_path):
     before = sessions(store)
     with ThreadPoolExecutor(30) as threads:
         list(threads.map(lambda n: repository.log_artifact(tmp_path / f"{n % 40}.bin", f"{n % 3}"), range(120)))
-        list(threads.map(lambda n: FTPArtifactRepository(repository.artifact_uri).list_artifacts(f"{n % 3}"), range(60)))
+        list(
+            threads.map(lambda n: FTPArtifactRepository(repository.artifact_uri).list_artifacts(f"{n % 3}"), range(60))
+        )
     assert 1 <= sessions(store) - before <= ftp_connection.MAX_CONNECTIONS
 
 
@@ -247,7 +258,9 @@ def test_a_server_that_is_gone_is_a_clear_error(own_store, hasty):
     repository = FTPArtifactRepository(own_store.uri)
     repository.list_artifacts()
     own_store.stop()
-    with pytest.raises(FTPStoreError, match=f"127.0.0.1:{own_store.port}.*cannot be reached.*Check that the server runs"):
+    with pytest.raises(
+        FTPStoreError, match=f"127.0.0.1:{own_store.port}.*cannot be reached.*Check that the server runs"
+    ):
         repository.list_artifacts()
 
 

@@ -36,7 +36,7 @@ def test_wrong_logins_are_delayed_and_cut_off(store):
         for user, password in ((store.settings.ftp_user, "wrong"), ("nobody", store.settings.ftp_password)):
             with pytest.raises(ftplib.error_perm, match="530"):
                 ftp.login(user, password)
-        with pytest.raises(ftplib.error_perm, match="530.*Disconnecting"):
+        with pytest.raises(ftplib.error_perm, match=r"530.*Disconnecting"):
             ftp.login("anonymous", "a@b")
         assert time.monotonic() - begin >= 9
         with pytest.raises((EOFError, ConnectionError)):
@@ -140,7 +140,9 @@ def test_hash_commands(store, session):
         with pytest.raises(ftplib.error_perm):
             session.sendcmd(command)
     features = session.sendcmd("FEAT")
-    assert all(f"\n {name}" in features for name in ("HASH SHA-256*", "XSHA256", "SITE PUBLISH", "UTF8", "MLST", "REST"))
+    assert all(
+        f"\n {name}" in features for name in ("HASH SHA-256*", "XSHA256", "SITE PUBLISH", "UTF8", "MLST", "REST")
+    )
 
 
 def test_publish(store, session):
@@ -220,7 +222,7 @@ def test_a_taken_port_is_a_clear_error(store, tmp_path):
 
 def test_the_log_is_readable_and_cannot_be_forged(store, session):
     session.storbinary("STOR a report.txt", io.BytesIO(b"12345"))
-    session.sock.sendall("DELE x\n2030-01-01 INFO forged \x1b[31m\r\n".encode())
+    session.sock.sendall(b"DELE x\n2030-01-01 INFO forged \x1b[31m\r\n")
     with pytest.raises(ftplib.error_perm):
         session.getresp()
     wait_until(lambda: "forged" in store.log.read_text())
