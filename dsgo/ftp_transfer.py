@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_files
 from dsgo.ftp_connection import DEAD, Connection, Pool
 from dsgo.ftp_listing import size_of
 from dsgo.ftp_names import part_name
 
 BLOCK = 1 << 20
+BUNDLE_BLOCK = 1 << 18
 RESUME_FROM = 1 << 22  # bytes that must have arrived for a resumption to be worth its round trips
 HASH_BYTES_PER_S = 20e6  # a server that hashes slower than this is taken for dead
 _SHA256 = re.compile(r"\b[0-9a-fA-F]{64}\b")
@@ -203,6 +205,80 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def upload_bundle(
+    pool: Pool, files: list[tuple[Path, str]], folder: str, progress: Progress = lambda count: None
+) -> None:
+    """Store small local files below `folder` (absolute) in one transfer, each verified and never half there.
+
+    Each file comes with its path relative to `folder`. The server must offer `SITE UNPACK`. Raises as `upload`.
+    """
+    moved = 0
+
+    def attempt(connection: Connection) -> None:
+        nonlocal moved
+        progress(-moved)
+        moved = 0
+        data = connection.open_data(f"SITE UNPACK {folder}")
+        try:
+            for block in pack_files(files):
+                data.sendall(block)
+                moved += len(block)
+                progress(len(block))
+        except DEAD as error:
+            raise connection.reason_for_break(data, error) from None
+        except BaseException:
+            data.close()
+            raise
+        connection.finish(data)
+
+    pool.run(attempt)
+
+
+def download_bundle(
+    pool: Pool, folder: str, local: Path, progress: Progress = lambda count: None
+) -> list[tuple[str, int]] | None:
+    """Fetch the small files below `folder` (absolute) into the local folder `local`, in one transfer.
+
+    Returns names, relative to `folder`, and sizes of the other files, or None if there is no such folder. The server
+    must offer `SITE PACK`. Raises as `download`.
+    """
+    moved = 0
+
+    def attempt(connection: Connection) -> list[tuple[str, int]] | None:
+        nonlocal moved
+        progress(-moved)
+        moved = 0
+        try:
+            data = connection.open_data(f"SITE PACK {SMALL} {folder}")
+        except ftplib.error_perm as error:
+            if str(error).startswith("550"):
+                return None
+            raise
+        unpacker = Unpacker(local)
+        buffer = memoryview(bytearray(BUNDLE_BLOCK))
+        try:
+            while count := data.recv_into(buffer):
+                unpacker.feed(buffer[:count])
+                moved += count
+                progress(count)
+        except DEAD as error:
+            raise connection.reason_for_break(data, error) from None
+        except BundleError as error:
+            data.close()
+            raise NotVerified(str(error)) from None
+        except BaseException:
+            data.close()
+            raise
+        finally:
+            unpacker.close()
+        connection.finish(data)
+        if not unpacker.finished:
+            raise NotVerified("the bundle was cut short")
+        return unpacker.left
+
+    return pool.run(attempt)
 
 
 def offers_sha256(connection: Connection) -> bool:

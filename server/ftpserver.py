@@ -38,6 +38,7 @@ from pyftpdlib.servers import ThreadedFTPServer
 
 from dsgo import settings
 from dsgo.errors import DSGoError, ServiceError, SettingError
+from dsgo.ftp_bundle import BundleError, Unpacker, pack_folder
 from dsgo.ftp_names import PART_LIFETIME_S, is_part
 
 PERMISSIONS = "elradfmw"  # everything but changing modes and times
@@ -199,12 +200,60 @@ class FixedPassiveDTP(PassiveDTP):
     __repr__ = object.__repr__  # the inherited ones are long to make, and pyftpdlib makes them for every debug message
 
 
+class BundleFile:
+    """What a data connection writes a bundle to, instead of a file."""
+
+    closed = False
+
+    def __init__(self, unpacker: Unpacker) -> None:
+        self.unpacker, self.name, self.write = unpacker, unpacker.folder, unpacker.feed
+
+    def close(self) -> None:
+        """Drop the file that is under way."""
+        self.unpacker.close()
+        self.closed = True
+
+
 class StoreDTP(DTPHandler):
     """Data connections with blocks large enough for large artifacts."""
 
     ac_in_buffer_size = BLOCK
     ac_out_buffer_size = BLOCK
     __repr__ = object.__repr__
+
+    def handle_close(self) -> None:
+        """The other side has closed: the end of a file, but not of a bundle, which has an end of its own."""
+        if not self._closed and isinstance(self.file_obj, BundleFile) and not self.file_obj.unpacker.finished:
+            self._fail("451 The bundle is not complete.")
+        else:
+            super().handle_close()
+
+    def handle_error(self) -> None:
+        """Say what a disk or a bundle has against a transfer; the inherited one calls all of it a passing failure."""
+        error = sys.exc_info()[1]
+        if isinstance(error, BundleError):
+            self._fail(f"451 {error}.")
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._fail(f"452 {os.strerror(error.errno)}.")
+        elif isinstance(error, OSError) and isinstance(self.file_obj, BundleFile):
+            self._fail(f"550 {os.strerror(error.errno)}.")
+        else:
+            super().handle_error()
+
+    def _fail(self, reply: str) -> None:
+        self._resp = (reply, PYFTPDLIB_LOG.debug)
+        self.close()
+
+
+class BundleProducer:
+    """Feeds a bundle to a data connection."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+
+    def more(self) -> bytes:
+        """The next block, empty at the end."""
+        return next(self._blocks, b"")
 
 
 class StoreHandler(FTPHandler):
@@ -230,8 +279,20 @@ class StoreHandler(FTPHandler):
             "arg": True,
             "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file).",
         },
+        "SITE PACK": {
+            "perm": None,  # this and the next two check their path themselves
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: SITE PACK <SP> bytes <SP> path (send a folder's files up to that size as one bundle).",
+        },
+        "SITE UNPACK": {
+            "perm": None,
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: SITE UNPACK <SP> path (store a bundle of files below a folder).",
+        },
         "SITE PUBLISH": {
-            "perm": None,  # checked in ftp_SITE_PUBLISH, whose path is its second argument
+            "perm": None,
             "auth": True,
             "arg": True,
             "help": "Syntax: SITE PUBLISH <SP> SHA-256 <SP> file-name (name what was just stored, if it has that).",
@@ -240,7 +301,7 @@ class StoreHandler(FTPHandler):
 
     def __init__(self, connection: socket.socket, server: StoreServer, ioloop=None) -> None:
         super().__init__(connection, server, ioloop)
-        self._extra_feats = [*self._extra_feats, "HASH SHA-256*", "XSHA256", "SITE PUBLISH"]
+        self._extra_feats = [*self._extra_feats, "HASH SHA-256*", "XSHA256", "SITE PACK", "SITE PUBLISH", "SITE UNPACK"]
         self.stored: StoredFile | None = None
         server.sessions.add(self)
 
@@ -309,6 +370,37 @@ class StoreHandler(FTPHandler):
             else:
                 self.respond("250 Published.")
 
+    def ftp_SITE_UNPACK(self, name: str) -> None:
+        """Store the files of a bundle below a folder: what STOR and SITE PUBLISH do, for many at once."""
+        path = self.fs.ftp2fs(name)
+        if not self.fs.validpath(path):
+            self.respond("550 The path is outside the root directory.")
+            return
+        file = BundleFile(Unpacker(path, self.fs.validpath))
+        if self.data_channel is not None:
+            self.respond("125 Data connection already open. Transfer starting.")
+            self.data_channel.file_obj = file
+            self.data_channel.enable_receiving("i", "SITE UNPACK")
+        else:
+            self.respond("150 About to open data connection.")
+            self._in_dtp_queue = (file, "SITE UNPACK")
+            self._current_type = "i"
+
+    def ftp_SITE_PACK(self, line: str) -> None:
+        """Send all files below a folder as a bundle, but for those longer than a limit, which are only named."""
+        limit, _, name = line.partition(" ")
+        path = self.fs.ftp2fs(name)
+        if not limit.isdecimal() or not name:
+            self.respond("501 Syntax: SITE PACK bytes path")
+        elif not self.fs.validpath(path) or not self.fs.isdir(path):
+            self.respond("550 No such directory.")
+        else:
+            self._current_type = "i"
+            self.push_dtp_data(
+                BundleProducer(pack_folder(path, int(limit), self.fs.validpath)), isproducer=True, cmd="SITE PACK"
+            )
+            self.log(f"sends all below {self._shown(path)}")
+
     def ftp_OPTS(self, line: str) -> None:
         """Options of HASH and UTF8 besides those of MLST."""
         command, _, option = line.upper().partition(" ")
@@ -324,7 +416,7 @@ class StoreHandler(FTPHandler):
     def on_incomplete_file_received(self, file: str) -> None:
         """Drop what arrived of an aborted upload, unless its client named it as a part that it may resume."""
         self.stored = None
-        if not is_part(file):
+        if not is_part(file) and not isinstance(self.data_channel.file_obj, BundleFile):
             Path(file).unlink(missing_ok=True)
             self.log(f"dropped the incomplete {self._shown(file)}")
 
@@ -337,6 +429,8 @@ class StoreHandler(FTPHandler):
     def log_transfer(self, cmd: str, filename: str, receive: bool, completed: bool, elapsed: float, bytes: int) -> None:
         """One line a file."""
         verb = "stored" if receive else "sent"
+        if isinstance(self.data_channel.file_obj, BundleFile):
+            verb = f"stored {self.data_channel.file_obj.unpacker.files} files below"
         outcome = "" if completed else ", interrupted"
         self.log(f"{verb} {self._shown(filename)} ({bytes} bytes in {elapsed:.3f} s{outcome})")
 

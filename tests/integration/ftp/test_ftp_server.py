@@ -118,9 +118,7 @@ def test_busy_data_ports_are_a_passing_error(store, session):
     with_all_taken = []
     try:
         for port in store.settings.passive_ports:
-            taken = socket.socket()
-            with_all_taken.append(taken)
-            taken.bind(("127.0.0.1", port))
+            with_all_taken.append(socket.create_server(("127.0.0.1", port)))
         with pytest.raises(ftplib.error_temp, match="425"):
             session.sendcmd("PASV")
     finally:
