@@ -44,7 +44,7 @@ from dsgo.ftp_connection import (
     ServerGone,
     pool_for,
 )
-from dsgo.ftp_credentials import NO_LOGIN_REMEDY, Login, find_login
+from dsgo.ftp_credentials import NO_LOGIN_REMEDY, Login, find_login, is_own_server
 from dsgo.ftp_listing import Entry, list_directory
 from dsgo.ftp_names import absolute_path, is_part, relative_path
 from dsgo.ftp_progress import Progress, progress_bar
@@ -293,8 +293,19 @@ class FTPArtifactRepository(ArtifactRepository):
             raise _invalid(
                 self._address, remote, "no login is known for this server.", NO_LOGIN_REMEDY.format(host=self._host)
             )
-        ca = settings.ftp_ca() if self._tls else None
-        return pool_for(Server(self._host, self._port, self._login.user, self._login.password, self._tls, ca))
+        return pool_for(Server(self._host, self._port, self._login.user, self._login.password, *self._encryption()))
+
+    def _encryption(self) -> tuple[bool, str | None]:
+        """Whether to use TLS, and the file with the authority to check the server against (None: the system's).
+
+        DSGo's own server uses TLS by one setting, and the addresses of its artifacts stay `ftp://` all the same.
+        """
+        own = settings.load()
+        if not is_own_server(self._host, self._port, own):
+            return self._tls, settings.ftp_ca() if self._tls else None
+        if not (self._tls or own.ftp_tls):
+            return False, None
+        return True, settings.ftp_ca() or (str(own.ftp_certificate) if own.ftp_certificate.exists() else None)
 
     @contextlib.contextmanager
     def _explained(self, remote: str) -> Iterator[None]:

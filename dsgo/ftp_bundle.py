@@ -163,11 +163,11 @@ class Unpacker:
         if "size" not in header:
             self._make_folder(path)
         elif header.get("left"):
-            self.left.append((name, int(header["size"])))
+            self.left.append((name, _size(header)))
         else:
             target_folder = os.path.dirname(path)  # noqa: PTH120
             self._make_folder(target_folder)
-            self._header, self._missing = {**header, "path": path}, int(header["size"])
+            self._header, self._missing = {**header, "path": path}, _size(header)
             self._digest = hashlib.sha256() if "sha256" in header else None
             part = f"{target_folder}/{part_name()}"
             self._file = open(part, "wb", buffering=0)  # noqa: PTH123, SIM115 - open over several calls
@@ -196,4 +196,11 @@ class Unpacker:
         os.replace(self._file.name, self._header["path"])  # noqa: PTH105
         self._file = None
         self.files += 1
-        self.bytes += int(self._header["size"])
+        self.bytes += self._header["size"]
+
+
+def _size(header: dict) -> int:
+    size = header["size"]
+    if type(size) is not int or size < 0:
+        raise BundleError(f"the bundle is corrupt (size {size!r})")
+    return size

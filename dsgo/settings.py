@@ -34,6 +34,7 @@ class Settings:
     serve_port: int = 8003
     ftp_user: str = FTP_USER
     ftp_password: str = field(default="", repr=False)
+    ftp_tls: bool = False
     database_url: str = field(default="", repr=False)
     checkout: Path = CHECKOUT
 
@@ -66,6 +67,11 @@ class Settings:
     def ftp_root(self) -> Path:
         """Folder that the FTP server shows as its root; artifacts lie in `artifacts` below it."""
         return self.home / "ftp"
+
+    @property
+    def ftp_certificate(self) -> Path:
+        """Certificate of the FTP server, made by it and trusted by clients of this copy, when `ftp_tls` is on."""
+        return self.home / "ftp-certificate.pem"
 
     @property
     def tracking_database(self) -> Path:
@@ -101,6 +107,7 @@ class Settings:
         return {
             "DSGO_HOME": str(self.home),
             "DSGO_FTP_PORT": str(self.ftp_port),
+            "DSGO_FTP_TLS": str(self.ftp_tls).lower(),
             "DSGO_TRACKING_PORT": str(self.tracking_port),
             "DSGO_DASHBOARD_PORT": str(self.dashboard_port),
             "DSGO_SERVE_PORT": str(self.serve_port),
@@ -118,6 +125,13 @@ def _port(values: Mapping[str, str | None], name: str, default: int) -> int:
     if not text.isdecimal() or not 1024 <= int(text) <= 65_535:
         raise SettingError(name, text, "a port number from 1024 to 65535")
     return int(text)
+
+
+def _switch(values: Mapping[str, str | None], name: str) -> bool:
+    text = (values.get(name) or "false").lower()
+    if text not in ("true", "false", "1", "0"):
+        raise SettingError(name, text, "true or false")
+    return text in ("true", "1")
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -147,6 +161,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         serve_port=ports["DSGO_SERVE_PORT"],
         ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
+        ftp_tls=_switch(values, "DSGO_FTP_TLS"),
         database_url=values.get("DSGO_DATABASE_URL") or f"sqlite:///{home / 'dsgo.db'}",
     )
 
@@ -185,6 +200,7 @@ def _explicit(settings: Settings) -> dict[str, str]:
     return {
         "DSGO_HOME": str(settings.home),
         "DSGO_FTP_PORT": str(settings.ftp_port),
+        "DSGO_FTP_TLS": str(settings.ftp_tls).lower(),
         "DSGO_TRACKING_PORT": str(settings.tracking_port),
         "DSGO_DASHBOARD_PORT": str(settings.dashboard_port),
         "DSGO_SERVE_PORT": str(settings.serve_port),

@@ -28,17 +28,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from OpenSSL import SSL
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.exceptions import AuthenticationFailed
 from pyftpdlib.filesystems import AbstractedFS
-from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
 from pyftpdlib.handlers.ftp.data import DTPHandler
 from pyftpdlib.handlers.ftp.dispatchers import PassiveDTP
+from pyftpdlib.handlers.ftps.data import TLS_DTPHandler
 from pyftpdlib.servers import ThreadedFTPServer
 
 from dsgo import settings
 from dsgo.errors import DSGoError, ServiceError, SettingError
 from dsgo.ftp_bundle import BundleError, Unpacker, pack_folder
+from dsgo.ftp_certificate import ensure_certificate
 from dsgo.ftp_names import PART_LIFETIME_S, is_part
 
 PERMISSIONS = "elradfmw"  # everything but changing modes and times
@@ -445,16 +448,43 @@ class StoreHandler(FTPHandler):
         return path if self.fs is None else self.fs.fs2ftp(path)
 
 
+class TLSStoreDTP(StoreDTP, TLS_DTPHandler):
+    """Data connections under TLS."""
+
+
+class TLSStoreHandler(StoreHandler, TLS_FTPHandler):
+    """A session that must be under TLS before it logs in, and whose data connections must be too."""
+
+    dtp_handler = TLSStoreDTP
+    proto_cmds: ClassVar = {
+        **StoreHandler.proto_cmds,
+        **{name: TLS_FTPHandler.proto_cmds[name] for name in ("AUTH", "PBSZ", "PROT")},
+    }
+    tls_control_required = True
+    tls_data_required = True
+
+
 def handler_for(current: settings.Settings) -> type[StoreHandler]:
     """The handler class for one copy's settings; the hash of its password is all that stays of it."""
-    return type(
-        "Handler",
-        (StoreHandler,),
-        {
-            "authorizer": HashedAuthorizer(current.ftp_user, current.ftp_password, current.ftp_root),
-            "passive_ports": list(current.passive_ports),
-        },
-    )
+    attributes = {
+        "authorizer": HashedAuthorizer(current.ftp_user, current.ftp_password, current.ftp_root),
+        "passive_ports": list(current.passive_ports),
+    }
+    if not current.ftp_tls:
+        return type("Handler", (StoreHandler,), attributes)
+    return type("TLSHandler", (TLSStoreHandler,), {**attributes, "ssl_context": _tls_context(current.ftp_certificate)})
+
+
+def _tls_context(certificate: Path) -> SSL.Context:
+    """TLS 1.2 or newer with the certificate, which is made if there is none."""
+    key = ensure_certificate(certificate, settings.HOST)
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION)
+    context.set_session_id(b"dsgo")  # data connections resume the session of their control connection
+    context.use_certificate_chain_file(str(certificate))
+    context.use_privatekey_file(str(key))
+    return context
 
 
 class StoreServer(ThreadedFTPServer):
@@ -565,7 +595,14 @@ def main() -> int:
             for name in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(name, lambda *_: server.stop())
             _sweep_now_and_then(server, current.ftp_root)
-            log.info("FTP server ready on ftp://%s:%d, files in %s", settings.HOST, current.ftp_port, current.ftp_root)
+            security = "TLS only" if current.ftp_tls else "without TLS"
+            log.info(
+                "FTP server ready on ftp://%s:%d, %s, files in %s",
+                settings.HOST,
+                current.ftp_port,
+                security,
+                current.ftp_root,
+            )
             server.serve_until_stopped()
             log.info("FTP server stopped")
     except DSGoError as error:

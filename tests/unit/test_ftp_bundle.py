@@ -79,6 +79,8 @@ def test_names_that_lead_elsewhere(tmp_path, name):
         b"[]\n",
         line(size=3),
         line(name="x", size="many"),
+        line(name="x", size=-1) + b"abc",
+        line(name="x", size=1.5),
         line(name=3, size=3),
         line(end=7),
         line(end=0) + b"more",
