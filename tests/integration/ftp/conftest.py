@@ -101,6 +101,12 @@ class Store:
 
 
 @pytest.fixture(scope="session")
+def free_port():
+    """The function `free_ftp_port`."""
+    return free_ftp_port
+
+
+@pytest.fixture(scope="session")
 def make_store(tmp_path_factory):
     """A generator of one server with additional environment, for fixtures."""
 
