@@ -5,8 +5,10 @@ The servers are looked for in the folder DSGO_FTP_SERVERS (see get_servers.sh) a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -27,7 +29,6 @@ PATH = os.pathsep.join([str(SERVERS / "usr/sbin"), str(SERVERS / "usr/bin"), "/u
 LIBRARIES = os.pathsep.join(map(str, (SERVERS / "usr/lib").glob("*-linux-gnu"))) if Path("/") != SERVERS else ""
 PASSWORD = "a secret:with/signs"
 NAMES = ["plain.txt", "with space.txt", "ünï–код 数据.csv", "-dash", "per%20cent", "a;b=c;d", ".hidden", "two  spaces"]
-SLEEPLESS_UID = 65534  # "nobody": the servers refuse to act as root
 
 
 class Foreign:
@@ -35,6 +36,7 @@ class Foreign:
 
     user = "artist"
     password = PASSWORD
+    account = "nobody"  # of the system, to act as: the servers refuse to act as root
 
     def __init__(self, folder: Path, port: int, tls: bool) -> None:
         self.folder, self.port, self.tls = folder, port, tls
@@ -42,7 +44,7 @@ class Foreign:
         self.root = folder / "root"
         (self.root / "artifacts").mkdir(parents=True)
         for path in (self.root / "artifacts", self.root):
-            os.chown(path, SLEEPLESS_UID, SLEEPLESS_UID)
+            shutil.chown(path, self.account)
         for path in (folder, *folder.parents):
             if path.is_relative_to("/tmp/") and path.stat().st_uid == os.getuid():
                 path.chmod(path.stat().st_mode | 0o011)  # so that "nobody" can pass through pytest's folders
@@ -51,6 +53,10 @@ class Foreign:
         self.both = folder / "both.pem"
         self.both.write_bytes(self.key.read_bytes() + self.certificate.read_bytes())
         self.both.chmod(0o600)
+
+    @property
+    def uid(self) -> str:
+        return str(pwd.getpwnam(self.account).pw_uid)
 
     def command(self) -> list[str]:
         raise NotImplementedError
@@ -74,6 +80,7 @@ class Vsftpd(Foreign):
     """No MLSD, no hash, LIST hides names with a dot; anonymous by name, as its other accounts need the system's PAM."""
 
     user, password = "anonymous", "nobody@example.org"
+    account = "daemon"  # it insists on a home that exists
 
     def command(self) -> list[str]:
         empty = self.folder / "empty"
@@ -94,7 +101,7 @@ anon_upload_enable=YES
 anon_mkdir_write_enable=YES
 anon_other_write_enable=YES
 anon_umask=022
-ftp_username=nobody
+ftp_username={self.account}
 anon_root={self.root}
 secure_chroot_dir={empty}
 seccomp_sandbox=NO
@@ -123,7 +130,7 @@ class ProFTPD(Foreign):
         accounts = str(self.folder / "accounts")
         self.tool(
             *("ftpasswd", "--passwd", "--file", accounts, "--name", self.user, "--home", str(self.root)),
-            *("--shell", "/bin/false", "--uid", str(SLEEPLESS_UID), "--gid", str(SLEEPLESS_UID), "--stdin"),
+            *("--shell", "/bin/false", "--uid", self.uid, "--gid", self.uid, "--stdin"),
             text=self.password,
         )
         modules = SERVERS / "usr/lib/proftpd"
@@ -173,7 +180,7 @@ class Pure_FTPd(Foreign):
     def command(self) -> list[str]:
         accounts, base = str(self.folder / "accounts"), str(self.folder / "accounts.pdb")
         self.tool(
-            *("pure-pw", "useradd", self.user, "-f", accounts, "-u", str(SLEEPLESS_UID), "-g", str(SLEEPLESS_UID)),
+            *("pure-pw", "useradd", self.user, "-f", accounts, "-u", self.uid, "-g", self.uid),
             *("-d", str(self.root)),
             text=f"{self.password}\n{self.password}\n",
         )
@@ -298,7 +305,7 @@ def test_errors(repository, tree, tmp_path, monkeypatch):
     assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"
     with pytest.raises(FTPStoreError, match="refused"):
         repository.log_artifact(tree / "plain.txt", "../x")
-    with pytest.raises(FTPStoreError, match="550|553"):
+    with pytest.raises(FTPStoreError, match=r"550|553"):
         FTPArtifactRepository(repository.artifact_uri + "/plain/x").log_artifact(
             put_in_the_way(repository, tree / "plain.txt")
         )
@@ -402,10 +409,8 @@ class Relay:
     def _cut(self) -> None:
         with self._lock:
             for connection in self._open:
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
                 connection.close()
             self._open.clear()
 
