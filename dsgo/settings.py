@@ -36,6 +36,7 @@ class Settings:
     serve_port: int = 8003
     ftp_user: str = FTP_USER
     ftp_password: str = field(default="", repr=False)
+    ftp_tls: bool = False
     database_url: str = field(default="", repr=False)
     opsd_url: str = "https://data.open-power-system-data.org"
     checkout: Path = CHECKOUT
@@ -69,6 +70,11 @@ class Settings:
     def ftp_root(self) -> Path:
         """Folder that the FTP server shows as its root; artifacts lie in `artifacts` below it."""
         return self.home / "ftp"
+
+    @property
+    def ftp_certificate(self) -> Path:
+        """Certificate of the FTP server, made by it and trusted by clients of this copy, when `ftp_tls` is on."""
+        return self.home / "ftp-certificate.pem"
 
     @property
     def tracking_database(self) -> Path:
@@ -118,6 +124,7 @@ class Settings:
         return {
             "DSGO_HOME": str(self.home),
             "DSGO_FTP_PORT": str(self.ftp_port),
+            "DSGO_FTP_TLS": str(self.ftp_tls).lower(),
             "DSGO_TRACKING_PORT": str(self.tracking_port),
             "DSGO_DASHBOARD_PORT": str(self.dashboard_port),
             "DSGO_SERVE_PORT": str(self.serve_port),
@@ -149,6 +156,13 @@ def _port(values: Mapping[str, str | None], name: str, default: int) -> int:
     return int(text)
 
 
+def _switch(values: Mapping[str, str | None], name: str) -> bool:
+    text = (values.get(name) or "false").lower()
+    if text not in ("true", "false", "1", "0"):
+        raise SettingError(name, text, "true or false")
+    return text in ("true", "1")
+
+
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings in force. Reads `environ` (the process's by default) over `$DSGO_HOME/.env`.
 
@@ -177,6 +191,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
+        ftp_tls=_switch(values, "DSGO_FTP_TLS"),
         database_url=values.get("DSGO_DATABASE_URL") or f"sqlite:///{home / 'dsgo.db'}",
     )
 
@@ -215,6 +230,7 @@ def _explicit(settings: Settings) -> dict[str, str]:
     return {
         "DSGO_HOME": str(settings.home),
         "DSGO_FTP_PORT": str(settings.ftp_port),
+        "DSGO_FTP_TLS": str(settings.ftp_tls).lower(),
         "DSGO_TRACKING_PORT": str(settings.tracking_port),
         "DSGO_DASHBOARD_PORT": str(settings.dashboard_port),
         "DSGO_SERVE_PORT": str(settings.serve_port),

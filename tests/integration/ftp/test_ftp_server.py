@@ -36,7 +36,7 @@ def test_wrong_logins_are_delayed_and_cut_off(store):
         for user, password in ((store.settings.ftp_user, "wrong"), ("nobody", store.settings.ftp_password)):
             with pytest.raises(ftplib.error_perm, match="530"):
                 ftp.login(user, password)
-        with pytest.raises(ftplib.error_perm, match="530.*Disconnecting"):
+        with pytest.raises(ftplib.error_perm, match=r"530.*Disconnecting"):
             ftp.login("anonymous", "a@b")
         assert time.monotonic() - begin >= 9
         with pytest.raises((EOFError, ConnectionError)):
@@ -118,9 +118,7 @@ def test_busy_data_ports_are_a_passing_error(store, session):
     with_all_taken = []
     try:
         for port in store.settings.passive_ports:
-            taken = socket.socket()
-            with_all_taken.append(taken)
-            taken.bind(("127.0.0.1", port))
+            with_all_taken.append(socket.create_server(("127.0.0.1", port)))
         with pytest.raises(ftplib.error_temp, match="425"):
             session.sendcmd("PASV")
     finally:
@@ -222,7 +220,7 @@ def test_a_taken_port_is_a_clear_error(store, tmp_path):
 
 def test_the_log_is_readable_and_cannot_be_forged(store, session):
     session.storbinary("STOR a report.txt", io.BytesIO(b"12345"))
-    session.sock.sendall("DELE x\n2030-01-01 INFO forged \x1b[31m\r\n".encode())
+    session.sock.sendall(b"DELE x\n2030-01-01 INFO forged \x1b[31m\r\n")
     with pytest.raises(ftplib.error_perm):
         session.getresp()
     wait_until(lambda: "forged" in store.log.read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-import dsgo.ftp_transfer as ftp_transfer
 from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
 
 MB = 1 << 20
@@ -156,7 +156,7 @@ def test_each_way_of_verifying(in_process, tmp_path, hidden):
 
 def test_a_server_that_does_not_rename_over_a_file(in_process, tmp_path):
     def ftp_RNTO(self, path):
-        if os.path.exists(path):
+        if Path(path).exists():
             self._rnfr = None
             self.respond("550 Already there.")
         else:
@@ -178,7 +178,7 @@ def test_when_the_new_file_cannot_get_its_name_the_old_one_keeps_it(in_process, 
             self._rnfr = None
             self.respond("550 No.")
         else:
-            self.aside = os.path.basename(path)
+            self.aside = Path(path).name
             super(server.handler, self).ftp_RNTO(path)
 
     server = in_process(ftp_RNTO=ftp_RNTO, aside=None)
@@ -198,7 +198,7 @@ def test_an_upload_that_ends_in_a_read_error_leaves_nothing(store, repository, t
 
     class Failing:
         def __init__(self, *args, **kwargs):
-            self.file = open(file, "rb", buffering=0)
+            self.file = io.FileIO(file)
 
         def __enter__(self):
             return self
@@ -214,7 +214,7 @@ def test_an_upload_that_ends_in_a_read_error_leaves_nothing(store, repository, t
                 raise outcome
             return self.file.readinto(buffer)
 
-    monkeypatch.setattr(ftp_transfer, "open", Failing, raising=False)
+    monkeypatch.setattr(Path, "open", Failing)
     with pytest.raises(OSError, match="Input/output error"):
         repository.log_artifact(file)
     monkeypatch.undo()
