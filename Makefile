@@ -10,6 +10,8 @@ DATA = sample
 ARGS =
 BIN = .venv/bin
 DSGO = $(BIN)/python -m dsgo
+HAVE = $(DSGO) --help >/dev/null 2>&1
+NONE = No server runs: there is no environment yet to run one.
 
 # Recipes read these from the environment: a file name with spaces or quotes needs no escaping.
 export DATA COLLECTION
@@ -31,10 +33,10 @@ up: .venv/made ## start the FTP and tracking servers; ARGS="serve dashboard" sta
 	@$(DSGO) up $(ARGS)
 
 down: ## stop all servers
-	@if [ -x $(BIN)/python ]; then $(DSGO) down; else echo "There is no environment yet, so no server runs."; fi
+	@if $(HAVE); then $(DSGO) down; else echo "$(NONE)"; fi
 
 status: ## show the servers; fails unless all are up
-	@if [ -x $(BIN)/python ]; then $(DSGO) status; else echo "There is no environment yet, so no server runs."; exit 1; fi
+	@if $(HAVE); then $(DSGO) status; else echo "$(NONE)"; exit 1; fi
 
 restart: .venv/made ## restart one server; ARGS=tracking
 	@$(DSGO) restart $(ARGS)

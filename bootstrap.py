@@ -34,7 +34,13 @@ EDITABLE = "-e .\n"
 def make() -> None:
     """Have `.venv` hold what `requirements.txt` says. Two at once are safe: the second waits and finds it done."""
     with Path(__file__).open() as own:
-        fcntl.flock(own, fcntl.LOCK_EX)
+        # The lock is the installers' too: should this process be killed, it holds until they have ended.
+        os.set_inheritable(own.fileno(), True)
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another set-up of .venv is under way: waiting for it …", flush=True)
+            fcntl.flock(own, fcntl.LOCK_EX)
         if VENV.is_symlink():
             return  # an environment made and looked after elsewhere
         digest = _digest()
@@ -46,7 +52,7 @@ def make() -> None:
             print("Updating .venv to requirements.txt …", flush=True)
             MADE.unlink()
         else:
-            print("Making .venv from requirements.txt: once, some minutes, about 3 GB …", flush=True)
+            print("Making .venv from requirements.txt: once, a minute or more, about 3 GB …", flush=True)
             _run(sys.executable, "-m", "venv", "--clear", VENV)
         _install()
         MADE.write_text(digest)
@@ -74,7 +80,8 @@ def _install() -> None:
     pinned = re.search(r"^uv==[^\s;]+", LOCK.read_text(), re.MULTILINE)
     try:
         _run(*pip, pinned.group())
-        _run(UV, "pip", "install", "--python", PYTHON, "-r", LOCK)
+        quiet = () if sys.stderr.isatty() else ("--quiet",)  # a progress bar for people, no list of packages for logs
+        _run(UV, "pip", "install", "--python", PYTHON, "-r", LOCK, *quiet)
     except subprocess.CalledProcessError as error:
         print(f"uv could not do it (exit status {error.returncode}); installing with pip …", flush=True)
         _run(*pip, "-r", LOCK)
@@ -86,7 +93,9 @@ def _digest() -> str:
 
 def _run(*command: object) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, stdout=sys.stderr, check=True)
+    subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env=environment, stdout=sys.stderr, check=True, close_fds=False
+    )
 
 
 if __name__ == "__main__":

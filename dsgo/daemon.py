@@ -29,7 +29,7 @@ from dsgo.settings import Settings
 POLL = 0.1  # seconds between two looks at something awaited
 CALL_TIMEOUT = 15.0  # seconds that supervisord may take for an answer; it never blocks longer than a moment
 START_DEADLINE = 30.0
-STOP_DEADLINE = 60.0  # four services, one after the other, each killed after 10 s
+STOP_DEADLINE = 30.0  # supervisord kills after 10 s what has not ended
 ORPHAN_DEADLINE = 10.0
 SOCKET_PATH_LIMIT = 103 - len(".4194304")  # bytes of sun_path on macOS, less what supervisord appends while it binds
 
@@ -64,6 +64,11 @@ class _Transport(xmlrpc.client.Transport):
 def folder(settings: Settings) -> Path:
     """Where supervisord runs and keeps its own files."""
     return settings.home / "supervisor"
+
+
+def process_name(service: str) -> str:
+    """What `server/supervisord.conf` calls the service."""
+    return f"dsgo:{service}"
 
 
 def _started_file(settings: Settings) -> Path:

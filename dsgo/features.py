@@ -104,5 +104,5 @@ def _calendar(index: pd.DatetimeIndex, timezone: str) -> dict[str, np.ndarray]:
         columns |= {f"day_sin{k}": np.sin(k * day), f"day_cos{k}": np.cos(k * day)}
     for k in YEARLY_HARMONICS:
         columns |= {f"year_sin{k}": np.sin(k * year), f"year_cos{k}": np.cos(k * year)}
-    columns["weekend"] = (index.tz_convert(timezone).dayofweek >= 5).astype(float)
+    columns["weekend"] = (index.tz_convert(timezone).day_of_week >= 5).astype(float)
     return columns

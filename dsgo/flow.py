@@ -125,15 +125,11 @@ def lines_named(name: str) -> Iterator[None]:
             os.close(descriptor)
 
 
+# What libraries say about themselves on every import, whatever happens.
 NOISE = (
-    b"INFO mlflow",
-    b"WARNING mlflow.utils",
-    "🏃".encode(),
-    "🧪".encode(),
-    b"cuda",
-    b"oneDNN",
-    b"cpu_feature_guard",
-    b"AVX",
+    *(b"INFO mlflow", b"WARNING mlflow.utils", b"Add type hints to the `predict`", b"color_warning(", b"oneDNN"),
+    *(b"cpu_feature_guard", b"To enable the following instructions", b"absl::InitializeLog", b"cuda"),
+    *("🏃".encode(), "🧪".encode()),
 )
 
 

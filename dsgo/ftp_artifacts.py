@@ -1,4 +1,4 @@
-"""MLflow's artifact repository for `ftp://` and `ftps://`, a plugin of the entry-point group `mlflow.artifact_repository`.
+"""MLflow's artifact repository for `ftp://` and `ftps://`, as a plugin (entry points in pyproject.toml).
 
 Usable by any MLflow project with any FTP server: see docs/ftp_store.md.
 """
@@ -13,13 +13,14 @@ import posixpath
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 if "mlflow" not in sys.modules:
-    # MLflow loads its plugins, so this module, in the midst of its own import. Were this one half-way then, MLflow would
-    # quietly stay with its built-in store. So let it load the module anew: that one is what the importer gets.
+    # MLflow loads its plugins, this module too, in the midst of its own import. Were this one half-way then, MLflow
+    # would quietly stay with its built-in store. So let it load the module anew: that one is what the importer gets.
     del sys.modules[__name__]
 
 from mlflow.entities import FileInfo
@@ -27,9 +28,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact import host_policy
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.utils.file_utils import create_tmp_dir
 
 from dsgo import settings
 from dsgo.errors import StoreError
+from dsgo.ftp_bundle import BATCH_BYTES, BATCH_FILES, SMALL
 from dsgo.ftp_connection import (
     DISK_FULL,
     MAX_CONNECTIONS,
@@ -41,11 +44,11 @@ from dsgo.ftp_connection import (
     ServerGone,
     pool_for,
 )
-from dsgo.ftp_credentials import NO_LOGIN_REMEDY, Login, find_login
+from dsgo.ftp_credentials import NO_LOGIN_REMEDY, Login, find_login, is_own_server
 from dsgo.ftp_listing import Entry, list_directory
 from dsgo.ftp_names import absolute_path, is_part, relative_path
 from dsgo.ftp_progress import Progress, progress_bar
-from dsgo.ftp_transfer import NoSuchFile, download, upload
+from dsgo.ftp_transfer import NoSuchFile, download, download_bundle, upload, upload_bundle
 
 T = TypeVar("T")
 
@@ -149,9 +152,39 @@ class FTPArtifactRepository(ArtifactRepository):
                 empty.append(self._remote(folder_path))
         for folder in empty:
             self._make_directories(folder)
-        total = sum(local.stat().st_size for local, _ in files)
-        with self._progress(f"Uploading {len(files)} files", total) as progress:
-            self._each(lambda pair: self._upload(*pair, progress), files)
+        sizes = {local: local.stat().st_size for local, _ in files}
+        with self._progress(f"Uploading {len(files)} files", sum(sizes.values())) as progress:
+            transfers = []
+            if len(files) > 1 and self._offers("SITE UNPACK"):
+                small = [(local, remote) for local, remote in files if sizes[local] <= SMALL]
+                files = [(local, remote) for local, remote in files if sizes[local] > SMALL]
+                transfers += [partial(self._upload_bundle, batch, progress) for batch in _batches(small, sizes)]
+            transfers += [partial(self._upload, local, remote, progress) for local, remote in files]
+            self._each(transfers)
+
+    def download_artifacts(self, artifact_path: str | None, dst_path: str | os.PathLike | None = None) -> str:
+        """Download a file or directory to a local directory (a new one by default); return its local path."""
+        relative = self._relative(artifact_path)
+        remote = self._remote(relative)
+        # On Windows MLflow's own way changes names that are impossible there.
+        if os.name == "nt" or (dst_path and not Path(dst_path).is_dir()) or not self._offers("SITE PACK"):
+            return super().download_artifacts(artifact_path, dst_path)
+        base = Path(dst_path).absolute() if dst_path else Path(create_tmp_dir())
+        local = base / relative
+        with self._progress(f"Downloading {relative or 'all artifacts'}", None) as progress:
+            with self._explained(remote):
+                left = download_bundle(self._pool(remote), remote, local, progress)
+            if left is None and relative:  # no directory, so a file
+                local.parent.mkdir(parents=True, exist_ok=True)
+                self._download(remote, local, progress)
+            elif left is not None:
+                local.mkdir(parents=True, exist_ok=True)
+                transfers = []
+                for name, _ in left:
+                    (local / name).parent.mkdir(parents=True, exist_ok=True)
+                    transfers.append(partial(self._download, posixpath.join(remote, name), local / name, progress))
+                self._each(transfers)
+        return str(local)
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """What lies directly in the directory `path`; empty if that is a file or not there."""
@@ -166,8 +199,8 @@ class FTPArtifactRepository(ArtifactRepository):
 
     def _download_file(self, remote_file_path: str, local_path: str | os.PathLike) -> None:
         remote, local = self._remote(self._relative(remote_file_path)), Path(local_path)
-        with self._progress(f"Downloading {local.name}", None) as progress, self._explained(remote):
-            download(self._pool(remote), remote, local, progress)
+        with self._progress(f"Downloading {local.name}", None) as progress:
+            self._download(remote, local, progress)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         """Delete a file, or a directory with all that it contains; what is not there counts as deleted."""
@@ -191,6 +224,18 @@ class FTPArtifactRepository(ArtifactRepository):
         with self._explained(remote):
             upload(self._pool(remote), local, remote, progress)
 
+    def _upload_bundle(self, files: list[tuple[Path, str]], progress: Progress) -> None:
+        pairs = [(local, posixpath.relpath(remote, self._root)) for local, remote in files]
+        with self._explained(self._root):
+            upload_bundle(self._pool(self._root), pairs, self._root, progress)
+
+    def _download(self, remote: str, local: Path, progress: Progress) -> None:
+        with self._explained(remote):
+            download(self._pool(remote), remote, local, progress)
+
+    def _offers(self, feature: str) -> bool:
+        return self._run(self._root, lambda connection: feature in connection.features)
+
     def _make_directories(self, remote: str) -> None:
         self._run(remote, lambda connection: connection.make_directories(remote))
 
@@ -202,17 +247,17 @@ class FTPArtifactRepository(ArtifactRepository):
         for folder in folders:  # grows while it is walked: parents come before children
             for entry in self._entries(folder) or []:
                 (folders if entry.is_dir else files).append(posixpath.join(folder, entry.name))
-        self._each(lambda path: self._run(path, lambda connection: _delete_file(connection, path)), files)
+        self._each([partial(self._run, path, partial(_delete_file, path=path)) for path in files])
         for folder in reversed(folders):
             self._pool(folder).directories.discard(folder)
-            self._run(folder, lambda connection, folder=folder: _delete_directory(connection, folder))
+            self._run(folder, partial(_delete_directory, path=folder))
 
-    def _each(self, function: Callable[[T], object], items: list[T]) -> None:
-        """Call `function` with every item, several at a time; the first failure stops what has not begun."""
-        if len(items) == 1:
-            function(items[0])
+    def _each(self, tasks: list[Callable[[], object]]) -> None:
+        """Do all tasks, several at a time; the first failure stops what has not begun."""
+        if len(tasks) == 1:
+            tasks[0]()
             return
-        futures = [_workers.submit(function, item) for item in items]
+        futures = [_workers.submit(task) for task in tasks]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -248,8 +293,19 @@ class FTPArtifactRepository(ArtifactRepository):
             raise _invalid(
                 self._address, remote, "no login is known for this server.", NO_LOGIN_REMEDY.format(host=self._host)
             )
-        ca = settings.ftp_ca() if self._tls else None
-        return pool_for(Server(self._host, self._port, self._login.user, self._login.password, self._tls, ca))
+        return pool_for(Server(self._host, self._port, self._login.user, self._login.password, *self._encryption()))
+
+    def _encryption(self) -> tuple[bool, str | None]:
+        """Whether to use TLS, and the file with the authority to check the server against (None: the system's).
+
+        DSGo's own server uses TLS by one setting, and the addresses of its artifacts stay `ftp://` all the same.
+        """
+        own = settings.load()
+        if not is_own_server(self._host, self._port, own):
+            return self._tls, settings.ftp_ca() if self._tls else None
+        if not (self._tls or own.ftp_tls):
+            return False, None
+        return True, settings.ftp_ca() or (str(own.ftp_certificate) if own.ftp_certificate.exists() else None)
 
     @contextlib.contextmanager
     def _explained(self, remote: str) -> Iterator[None]:
@@ -303,6 +359,19 @@ class FTPArtifactRepository(ArtifactRepository):
             raise _invalid(
                 self._address, self._root, "the tracking server does not connect to hosts other than its own store's"
             )
+
+
+def _batches(files: list[tuple[Path, str]], sizes: dict[Path, int]) -> Iterator[list[tuple[Path, str]]]:
+    """`files` in groups of limited number and size, so that several connections can share them."""
+    batch, length = [], 0
+    for local, remote in files:
+        batch.append((local, remote))
+        length += sizes[local]
+        if len(batch) == BATCH_FILES or length >= BATCH_BYTES:
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
 
 
 def _delete_file(connection: Connection, path: str) -> None:

@@ -166,19 +166,18 @@ class _Wire:
 
     def make_directories(self, path: str) -> None:
         """Make the directory `path` and those above it; one that exists already is fine."""
-        try:
-            self.voidcmd(f"MKD {path}")
-        except ftplib.error_perm:
-            if path == "/" or self.is_directory(path):
-                return
-            parent = posixpath.dirname(path)
-            if not self.is_directory(parent):
-                self.make_directories(parent)
+        for last_try in (False, True):
             try:
-                self.voidcmd(f"MKD {path}")  # once more: the parent may have been made in between, by another client too
+                self.voidcmd(f"MKD {path}")
+                return
             except ftplib.error_perm:
-                if not self.is_directory(path):
+                if path == "/" or self.is_directory(path):
+                    return
+                if last_try:
                     raise
+                parent = posixpath.dirname(path)
+                if not self.is_directory(parent):
+                    self.make_directories(parent)
 
     def is_broken(self) -> bool:
         """Whether an idle connection cannot be used: the server has spoken (421) or hung up, or no longer answers."""

@@ -40,6 +40,11 @@ def find_login(host: str, port: int, user: str | None = None, password: str | No
     return None
 
 
+def is_own_server(host: str, port: int, own: settings.Settings) -> bool:
+    """Whether `host:port` is the FTP server of this copy of DSGo."""
+    return host in (settings.HOST, "localhost") and port == own.ftp_port
+
+
 def _from_environment(user: str | None) -> Login | None:
     given_user, given_password = settings.ftp_login_of_environment()
     if not given_password:
@@ -49,7 +54,7 @@ def _from_environment(user: str | None) -> Login | None:
 
 def _from_env_file(host: str, port: int) -> Login | None:
     own = settings.load()
-    if host not in (settings.HOST, "localhost") or port != own.ftp_port or not own.ftp_password:
+    if not own.ftp_password or not is_own_server(host, port, own):
         return None
     return Login(own.ftp_user, own.ftp_password, str(own.env_file))
 
@@ -60,7 +65,9 @@ def _from_netrc(host: str) -> Login | None:
     except OSError:  # none there, or none that this user may read
         return None
     except netrc.NetrcParseError as error:  # its own message may quote a password
-        raise netrc.NetrcParseError("malformed, or readable by others", error.filename, error.lineno) from None
+        raise netrc.NetrcParseError(
+            "malformed, or readable by others", error.filename or "~/.netrc", error.lineno
+        ) from None
     if host not in hosts:  # the `default` entry is left out: it would send its password to any host
         return None
     user, _, password = hosts[host]

@@ -18,7 +18,7 @@ Progress = Callable[[int], object]
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int | None) -> Iterator[Progress]:
-    """Yield a function that takes the number of bytes just moved, from any thread. `total` in bytes, None if unknown."""
+    """Yield a function that any thread calls with the number of bytes just moved. `total` in bytes, None if unknown."""
     bar = None
     lock = threading.Lock()
     begin = time.monotonic()

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import ftplib
 import hashlib
+import io
 import os
 import posixpath
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from dsgo.ftp_connection import DEAD, Connection, Pool
+from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_files
+from dsgo.ftp_connection import DEAD, Connection, InsecureServer, LoginRefused, Pool, ServerGone
 from dsgo.ftp_listing import size_of
 from dsgo.ftp_names import part_name
 
 BLOCK = 1 << 20
+BUNDLE_BLOCK = 1 << 18
 RESUME_FROM = 1 << 22  # bytes that must have arrived for a resumption to be worth its round trips
 HASH_BYTES_PER_S = 20e6  # a server that hashes slower than this is taken for dead
 _SHA256 = re.compile(r"\b[0-9a-fA-F]{64}\b")
@@ -38,71 +42,94 @@ def upload(pool: Pool, local: Path, remote: str, progress: Progress = lambda cou
         OSError: `local` cannot be read.
         ftplib.error_perm, ftplib.error_temp, LoginRefused, InsecureServer, ServerGone: as `Pool.run`.
     """
-    folder, part = posixpath.dirname(remote), posixpath.join(posixpath.dirname(remote), part_name())
-    sent = 0  # bytes that may have arrived in earlier attempts
+    task = _Upload(pool, local, remote, progress)
+    try:
+        pool.run(task.attempt)
+    except (LoginRefused, InsecureServer, ServerGone):
+        raise  # if anything was stored, the sweeper finds it
+    except BaseException:
+        with contextlib.suppress(Exception), pool.connection() as connection:
+            task.drop(connection)
+        raise
 
-    def attempt(connection: Connection) -> None:
-        nonlocal sent
-        with open(local, "rb", buffering=0) as file:
-            digest = hashlib.sha256() if offers_sha256(connection) else None
+
+class _Upload:
+    """One file on its way to the server, through as many attempts as it takes."""
+
+    def __init__(self, pool: Pool, local: Path, remote: str, progress: Progress) -> None:
+        self.pool, self.local, self.remote, self.progress = pool, local, remote, progress
+        self.folder = posixpath.dirname(remote)
+        self.part = posixpath.join(self.folder, part_name())
+        self.sent = 0  # bytes that may have arrived in earlier attempts
+
+    def attempt(self, connection: Connection) -> None:
+        """Send what is missing, verify, and give the file its name."""
+        with self.local.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            offset = min(_arrived(connection, part, sent), size)
-            progress(offset - sent)
-            sent = _hash_start(file, offset, digest)
-            for last_try in (False, True):
-                try:
-                    if folder not in pool.directories:
-                        connection.make_directories(folder)
-                        pool.directories.add(folder)
-                    data = connection.open_data(f"STOR {part}", offset)
-                    break
-                except ftplib.error_perm:
-                    if last_try or folder not in pool.directories:
-                        raise
-                    pool.directories.discard(folder)  # someone has removed it since
+            digest = hashlib.sha256() if offers_sha256(connection) else None
+            data = self._resume(connection, file, digest) or self._begin(connection, file)
             buffer = memoryview(bytearray(max(1, min(BLOCK, size))))
             try:
                 while count := file.readinto(buffer):
                     data.sendall(buffer[:count])
                     if digest is not None:
                         digest.update(buffer[:count])
-                    sent += count
-                    progress(count)
-            except OSError as error:
+                    self._moved(count)
+            except DEAD as error:
                 raise connection.reason_for_break(data, error) from None
             except BaseException:
                 data.close()
                 raise
             connection.finish(data)
-        if not _verify_and_publish(connection, part, remote, sent, digest and digest.hexdigest()):
-            progress(-sent)
-            sent = 0
-            with contextlib.suppress(ftplib.error_perm):
-                connection.voidcmd(f"DELE {part}")
+        sha256 = digest.hexdigest() if digest is not None else None
+        if not _verify_and_publish(connection, self.part, self.remote, self.sent, sha256):
+            self.drop(connection)
             raise NotVerified(f"the {size} bytes sent did not arrive unchanged")
 
-    try:
-        pool.run(attempt)
-    except BaseException:
-        with contextlib.suppress(Exception), pool.connection() as connection:  # else the sweeper finds it
-            connection.voidcmd(f"DELE {part}")
-        raise
+    def _resume(self, connection: Connection, file: io.FileIO, digest: hashlib._Hash | None) -> socket.socket | None:
+        """Go on where an earlier attempt ended; None if that is not possible or not worth it."""
+        if self.sent < RESUME_FROM or "REST" not in connection.features:
+            return None
+        offset = min(size_of(connection, self.part) or 0, self.sent, os.fstat(file.fileno()).st_size)
+        if offset < RESUME_FROM:
+            return None
+        try:
+            data = connection.open_data(f"STOR {self.part}", offset)
+        except (ftplib.error_perm, ftplib.error_temp):  # many servers are set up to not allow it
+            return None
+        self._moved(offset - self.sent)
+        if digest is None:
+            file.seek(offset)
+        while digest is not None and file.tell() < offset:
+            digest.update(file.read(min(BLOCK, offset - file.tell())) or bytes(1))  # a file cut short will not verify
+        return data
 
+    def _begin(self, connection: Connection, file: io.FileIO) -> socket.socket:
+        """Start from the first byte, under a new name: some servers would not overwrite the old part."""
+        if self.sent:
+            self.drop(connection)
+        for last_try in (False, True):
+            try:
+                if self.folder not in self.pool.directories:
+                    connection.make_directories(self.folder)
+                    self.pool.directories.add(self.folder)
+                return connection.open_data(f"STOR {self.part}")
+            except ftplib.error_perm:
+                if last_try or self.folder not in self.pool.directories:
+                    raise
+                self.pool.directories.discard(self.folder)  # someone has removed it since
+        raise AssertionError("unreachable")
 
-def _hash_start(file, offset: int, digest) -> int:
-    """Move `file` to `offset`, taking what is skipped into `digest`."""
-    if digest is None:
-        return file.seek(offset)
-    while file.tell() < offset:
-        digest.update(file.read(min(BLOCK, offset - file.tell())))
-    return offset
+    def drop(self, connection: Connection) -> None:
+        """Remove what has arrived so far, and begin anew next time."""
+        with contextlib.suppress(ftplib.error_perm):
+            connection.voidcmd(f"DELE {self.part}")
+        self.part = posixpath.join(self.folder, part_name())
+        self._moved(-self.sent)
 
-
-def _arrived(connection: Connection, part: str, sent: int) -> int:
-    """How much of an interrupted upload can be built on, in bytes."""
-    if sent < RESUME_FROM or "REST" not in connection.features:
-        return 0
-    return min(size_of(connection, part) or 0, sent)
+    def _moved(self, count: int) -> None:
+        self.sent += count
+        self.progress(count)
 
 
 def _verify_and_publish(connection: Connection, part: str, remote: str, size: int, sha256: str | None) -> bool:
@@ -116,10 +143,8 @@ def _verify_and_publish(connection: Connection, part: str, remote: str, size: in
                     return False
                 raise
         return True
-    if sha256 is not None:
-        intact = remote_sha256(connection, part, size) == sha256
-    else:
-        intact = size_of(connection, part) in (size, None)
+    found = remote_sha256(connection, part, size) if sha256 is not None else None
+    intact = found == sha256 if found is not None else size_of(connection, part) in (size, None)
     if intact:
         _publish(connection, part, remote)
     return intact
@@ -173,7 +198,7 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
             got = 0
         data = connection.open_data(f"RETR {remote}", got)
         try:
-            with open(part, "r+b" if got else "wb", buffering=0) as file:
+            with part.open("r+b" if got else "wb", buffering=0) as file:
                 file.seek(got)
                 file.truncate()
                 buffer = memoryview(bytearray(BLOCK if size is None else max(1, min(BLOCK, size))))
@@ -191,7 +216,7 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
         connection.finish(data)
         intact = size in (got, None)
         if intact and resumed and offers_sha256(connection):  # the file may have been replaced in between
-            intact = remote_sha256(connection, remote, got) == _sha256(part)
+            intact = remote_sha256(connection, remote, got) in (_sha256(part), None)
         if not intact:
             arrived, got = got, 0
             progress(-arrived)
@@ -199,10 +224,84 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
 
     try:
         pool.run(attempt)
-        os.replace(part, local)
+        part.replace(local)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def upload_bundle(
+    pool: Pool, files: list[tuple[Path, str]], folder: str, progress: Progress = lambda count: None
+) -> None:
+    """Store small local files below `folder` (absolute) in one transfer, each verified and never half there.
+
+    Each file comes with its path relative to `folder`. The server must offer `SITE UNPACK`. Raises as `upload`.
+    """
+    moved = 0
+
+    def attempt(connection: Connection) -> None:
+        nonlocal moved
+        progress(-moved)
+        moved = 0
+        data = connection.open_data(f"SITE UNPACK {folder}")
+        try:
+            for block in pack_files(files):
+                data.sendall(block)
+                moved += len(block)
+                progress(len(block))
+        except DEAD as error:
+            raise connection.reason_for_break(data, error) from None
+        except BaseException:
+            data.close()
+            raise
+        connection.finish(data)
+
+    pool.run(attempt)
+
+
+def download_bundle(
+    pool: Pool, folder: str, local: Path, progress: Progress = lambda count: None
+) -> list[tuple[str, int]] | None:
+    """Fetch the small files below `folder` (absolute) into the local folder `local`, in one transfer.
+
+    Returns names, relative to `folder`, and sizes of the other files, or None if there is no such folder. The server
+    must offer `SITE PACK`. Raises as `download`.
+    """
+    moved = 0
+
+    def attempt(connection: Connection) -> list[tuple[str, int]] | None:
+        nonlocal moved
+        progress(-moved)
+        moved = 0
+        try:
+            data = connection.open_data(f"SITE PACK {SMALL} {folder}")
+        except ftplib.error_perm as error:
+            if str(error).startswith("550"):
+                return None
+            raise
+        unpacker = Unpacker(local)
+        buffer = memoryview(bytearray(BUNDLE_BLOCK))
+        try:
+            while count := data.recv_into(buffer):
+                unpacker.feed(buffer[:count])
+                moved += count
+                progress(count)
+        except DEAD as error:
+            raise connection.reason_for_break(data, error) from None
+        except BundleError as error:
+            data.close()
+            raise NotVerified(str(error)) from None
+        except BaseException:
+            data.close()
+            raise
+        finally:
+            unpacker.close()
+        connection.finish(data)
+        if not unpacker.finished:
+            raise NotVerified("the bundle was cut short")
+        return unpacker.left
+
+    return pool.run(attempt)
 
 
 def offers_sha256(connection: Connection) -> bool:
@@ -211,18 +310,22 @@ def offers_sha256(connection: Connection) -> bool:
 
 
 def remote_sha256(connection: Connection, path: str, size: int) -> str | None:
-    """The SHA-256 of a file on the server, as lower-case hexadecimal; None if the reply has none."""
+    """The SHA-256 of a file on the server, as lower-case hexadecimal; None if the server does not tell after all."""
+    algorithms = connection.features.get("HASH", "").upper()
     with connection.patience(size / HASH_BYTES_PER_S):
-        if "XSHA256" in connection.features:
-            reply = connection.voidcmd(f"XSHA256 {path}")
-        else:  # draft-bryan-ftpext-hash: the algorithm in use is marked with a star
-            if "SHA-256*" not in connection.features["HASH"].upper():
-                connection.voidcmd("OPTS HASH SHA-256")
-            reply = connection.voidcmd(f"HASH {path}")
+        try:
+            if "SHA-256" not in algorithms:
+                reply = connection.voidcmd(f"XSHA256 {path}")
+            else:  # draft-bryan-ftpext-hash: the algorithm in use is marked with a star
+                if "SHA-256*" not in algorithms:
+                    connection.voidcmd("OPTS HASH SHA-256")
+                reply = connection.voidcmd(f"HASH {path}")
+        except ftplib.error_perm:  # some have a limit of size, or take a name with spaces for several
+            return None
     found = _SHA256.search(reply)
     return found[0].lower() if found else None
 
 
 def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

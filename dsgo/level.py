@@ -20,7 +20,11 @@ PERIOD_DAYS = 7
 ROUNDS = 3  # of fit and level in turn; a fourth changes the scores of earlier folds by less than 0.5 %
 FEWEST_PERIODS = 26  # half a year: with less, a trend and a season cannot be told apart
 LONGEST_DRIFT_DAYS = 365.0  # no growth is continued further than this past the data
+# A fleet or a population does not change faster: without this bound the likelihood sometimes takes spells of weather that
+# the linear fit misjudges for changes of the level.
+LARGEST_STEP = 0.02  # standard deviation of the level's change in a week
 RIDGE = 10.0
+PENALTY = 1e3
 DIFFUSE = 1e6  # variance of the first level, in units of the observation's: "not known"
 
 
@@ -81,11 +85,13 @@ def _follow(observed: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, flo
     size = np.mean(expected**2)
 
     def objective(parameters: np.ndarray) -> float:
-        return _filter(observed, expected, np.exp(parameters[0]) / size, parameters[1])[0]
+        ratio = np.exp(parameters[0]) / size
+        surprise, noise, *_ = _filter(observed, expected, ratio, parameters[1])
+        return surprise + PENALTY * max(0.0, np.log(ratio * noise) / 2 - np.log(LARGEST_STEP)) ** 2
 
     found = minimize(objective, [-6.0, 0.0], method="Nelder-Mead", options={"maxiter": 80, "initial_simplex": _SIMPLEX})
     ratio, drift = np.exp(found.x[0]) / size, float(found.x[1])
-    _, before, before_var, after, after_var = _filter(observed, expected, ratio, drift)
+    _, _, before, before_var, after, after_var = _filter(observed, expected, ratio, drift)
     smoothed = after.copy()
     for t in range(len(smoothed) - 2, -1, -1):
         smoothed[t] = after[t] + after_var[t] / before_var[t + 1] * (smoothed[t + 1] - before[t + 1])
@@ -99,7 +105,7 @@ def _filter(observed: np.ndarray, expected: np.ndarray, ratio: float, drift: flo
     """One pass of the Kalman filter; `ratio` is the level's variance over the observation's, which is profiled out.
 
     Returns:
-        −2 log likelihood up to a constant; level and variance before and after each observation.
+        −2 log likelihood up to a constant; the observation's variance; level and variance before and after each observation.
     """
     count = len(observed)
     before, before_var, after, after_var = (np.empty(count) for _ in range(4))
@@ -116,7 +122,8 @@ def _filter(observed: np.ndarray, expected: np.ndarray, ratio: float, drift: flo
         gain = variance * expected[t] / scale
         mean, variance = mean + gain * error, variance * (1.0 - gain * expected[t])
         after[t], after_var[t] = mean, variance
-    return used * np.log(squares / used + 1e-12) + logs, before, before_var, after, after_var
+    noise = squares / used + 1e-12
+    return used * np.log(noise) + logs, noise, before, before_var, after, after_var
 
 
 def _days_since(start: pd.Timestamp, index: pd.DatetimeIndex) -> np.ndarray:

@@ -291,7 +291,7 @@ def _launch(settings: Settings, name: str) -> None:
     _halt(settings, name)  # ends a pause between two retries, and waits for one that is stopping
     _refuse_taken(settings, name)
     with daemon.supervisor(settings) as supervisor:
-        supervisor.startProcess(name, False)
+        supervisor.startProcess(daemon.process_name(name), False)
 
 
 def _halt(settings: Settings, name: str) -> None:
@@ -299,8 +299,10 @@ def _halt(settings: Settings, name: str) -> None:
     with daemon.supervisor(settings) as supervisor:
         # NOT_RUNNING: it stood still already.
         with contextlib.suppress(xmlrpc.client.Fault):
-            supervisor.stopProcess(name, False)
-        stopped = daemon.wait_until(lambda: supervisor.getProcessInfo(name)["pid"] == 0, daemon.STOP_DEADLINE)
+            supervisor.stopProcess(daemon.process_name(name), False)
+        stopped = daemon.wait_until(
+            lambda: supervisor.getProcessInfo(daemon.process_name(name))["pid"] == 0, daemon.STOP_DEADLINE
+        )
     if not stopped:
         raise ServiceError(name, f"does not stop within {daemon.STOP_DEADLINE:.0f} s.")
 
@@ -321,7 +323,7 @@ def _await(settings: Settings, name: str, say: Say) -> None:
         if info is None:
             problem = "supervisord ended while the service was starting."
         elif info["statename"] in ("BACKOFF", "FATAL"):
-            problem = f"ended while starting (exit status {info['exitstatus']})."
+            problem = "ended while starting."
         return bool(problem) or _is_up(settings, service, info)
 
     if not daemon.wait_until(settled, service.patience):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Settings:
     serve_port: int = 8003
     ftp_user: str = FTP_USER
     ftp_password: str = field(default="", repr=False)
+    ftp_tls: bool = False
     database_url: str = field(default="", repr=False)
     opsd_url: str = "https://data.open-power-system-data.org"
     checkout: Path = CHECKOUT
@@ -70,6 +72,11 @@ class Settings:
         return self.home / "ftp"
 
     @property
+    def ftp_certificate(self) -> Path:
+        """Certificate of the FTP server, made by it and trusted by clients of this copy, when `ftp_tls` is on."""
+        return self.home / "ftp-certificate.pem"
+
+    @property
     def tracking_database(self) -> Path:
         """SQLite file of the tracking server and the registry."""
         return self.home / "mlflow.db"
@@ -91,8 +98,14 @@ class Settings:
 
     @property
     def environments(self) -> Path:
-        """Folder of the environments that MLflow makes for single projects; they hold this copy's `dsgo`."""
-        return self.home / "environments"
+        """Folder of the environments that MLflow makes for single projects; they hold this copy's `dsgo`.
+
+        MLflow puts the path into a shell command unquoted: a `home` with a space or the like cannot hold them.
+        """
+        inside = self.home / "environments"
+        if shlex.quote(str(inside)) == str(inside):
+            return inside
+        return Path.home() / ".mlflow" / f"dsgo-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]}"
 
     @property
     def passive_ports(self) -> range:
@@ -105,29 +118,35 @@ class Settings:
 
         Carries no password: whoever needs it reads it from `env_file`, which `DSGO_HOME` names.
         """
+        direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        for host in (HOST, "localhost"):
+            direct = _with(direct.split(","), host, ",")
         return {
             "DSGO_HOME": str(self.home),
             "DSGO_FTP_PORT": str(self.ftp_port),
+            "DSGO_FTP_TLS": str(self.ftp_tls).lower(),
             "DSGO_TRACKING_PORT": str(self.tracking_port),
             "DSGO_DASHBOARD_PORT": str(self.dashboard_port),
             "DSGO_SERVE_PORT": str(self.serve_port),
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # the store has its own, for what takes long
-            "UV_FIND_LINKS": str(self.wheels),
-            "PIP_FIND_LINKS": " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS", ""), str(self.wheels)])),
+            # As URLs, in which spaces are escaped: uv splits its list at commas, pip at spaces.
+            "UV_FIND_LINKS": _with(os.environ.get("UV_FIND_LINKS", "").split(","), self.wheels.as_uri(), ","),
+            "PIP_FIND_LINKS": _with(os.environ.get("PIP_FIND_LINKS", "").split(), self.wheels.as_uri(), " "),
             "UV_PYTHON_DOWNLOADS": "never",
             "MLFLOW_ENV_ROOT": str(self.environments),
             # Without these, a proxy that the environment names would be asked for this copy's own servers.
-            "NO_PROXY": _with_loopback(os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""),
-            "no_proxy": _with_loopback(os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""),
+            "NO_PROXY": direct,
+            "no_proxy": direct,
         }
 
 
-def _with_loopback(hosts: str) -> str:
-    listed = [host for host in hosts.split(",") if host]
-    return ",".join([*listed, *(host for host in (HOST, "localhost") if host not in listed)])
+def _with(listed: list[str], added: str, separator: str) -> str:
+    """A list as an environment variable holds it, `added` at its end, nothing twice."""
+    return separator.join(dict.fromkeys([*filter(None, listed), added]))
 
 
 def _port(values: Mapping[str, str | None], name: str, default: int) -> int:
@@ -135,6 +154,13 @@ def _port(values: Mapping[str, str | None], name: str, default: int) -> int:
     if not text.isdecimal() or not 1024 <= int(text) <= 65_535:
         raise SettingError(name, text, "a port number from 1024 to 65535")
     return int(text)
+
+
+def _switch(values: Mapping[str, str | None], name: str) -> bool:
+    text = (values.get(name) or "false").lower()
+    if text not in ("true", "false", "1", "0"):
+        raise SettingError(name, text, "true or false")
+    return text in ("true", "1")
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -165,6 +191,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
+        ftp_tls=_switch(values, "DSGO_FTP_TLS"),
         database_url=values.get("DSGO_DATABASE_URL") or f"sqlite:///{home / 'dsgo.db'}",
     )
 
@@ -203,6 +230,7 @@ def _explicit(settings: Settings) -> dict[str, str]:
     return {
         "DSGO_HOME": str(settings.home),
         "DSGO_FTP_PORT": str(settings.ftp_port),
+        "DSGO_FTP_TLS": str(settings.ftp_tls).lower(),
         "DSGO_TRACKING_PORT": str(settings.tracking_port),
         "DSGO_DASHBOARD_PORT": str(settings.dashboard_port),
         "DSGO_SERVE_PORT": str(settings.serve_port),

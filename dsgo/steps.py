@@ -212,6 +212,7 @@ def run_step(
             tags.COLLECTION: collection,
             tags.STEP: step.name,
             tags.STEP_KEY: key,
+            tags.CODE_VERSION: tags.code_version(step.project),
         },
     )
     run_id = run.info.run_id

@@ -17,7 +17,11 @@ from pathlib import Path
 from dsgo.errors import ServiceError
 from dsgo.settings import Settings
 
-BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+BUILD = """
+import sys
+from setuptools import build_meta
+build_meta.build_wheel(sys.argv[1], {"--build-option": f"--build-number={sys.argv[2]}"})
+"""
 
 
 def build(settings: Settings) -> Path:
@@ -25,7 +29,7 @@ def build(settings: Settings) -> Path:
 
     MLflow names an environment after the text of its `conda.yaml` and never looks into it again. The version stays the
     same while the code changes, so environments that hold the code of an older wheel are removed; they are made again
-    when next used.
+    when next used. uv caches wheels by their names alone, so the name holds a digest of the code as build number.
 
     Raises:
         ServiceError: the package cannot be built.
@@ -41,7 +45,7 @@ def build(settings: Settings) -> Path:
             return built[0]
         stamp.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(prefix="dsgo-wheel-") as scratch:
-            wheel = _build(settings.checkout, sources, Path(scratch))
+            wheel = _build(settings.checkout, sources, f"0{digest[:12]}", Path(scratch))
             for old in built:
                 old.unlink()
             if settings.environments.exists():
@@ -68,7 +72,7 @@ def _digest(checkout: Path, sources: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _build(checkout: Path, sources: list[Path], scratch: Path) -> Path:
+def _build(checkout: Path, sources: list[Path], number: str, scratch: Path) -> Path:
     """Build in a copy: setuptools leaves `build/` and `*.egg-info` beside the sources and packs what lies there."""
     copy, out = scratch / "copy", scratch / "out"
     for file in sources:
@@ -77,7 +81,7 @@ def _build(checkout: Path, sources: list[Path], scratch: Path) -> Path:
         shutil.copy(file, target)
     out.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", BUILD, str(out)], cwd=copy, capture_output=True, text=True, check=False
+        [sys.executable, "-c", BUILD, str(out), number], cwd=copy, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise ServiceError("wheel", f"dsgo cannot be built from {checkout}:\n{done.stdout}{done.stderr}")

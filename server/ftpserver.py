@@ -4,6 +4,9 @@ Run alone with `python server/ftpserver.py`, or under the supervisor. All settin
 start makes the state folder and a password. Ends on SIGTERM or Ctrl-C after the transfers under way.
 """
 
+# pyftpdlib deals in paths as plain strings, and checks a great many of them
+# ruff: noqa: PTH114, PTH116, PTH118, PTH120, PTH123
+
 from __future__ import annotations
 
 import dataclasses
@@ -23,17 +26,22 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
+from OpenSSL import SSL
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.exceptions import AuthenticationFailed
 from pyftpdlib.filesystems import AbstractedFS
-from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
 from pyftpdlib.handlers.ftp.data import DTPHandler
 from pyftpdlib.handlers.ftp.dispatchers import PassiveDTP
+from pyftpdlib.handlers.ftps.data import TLS_DTPHandler
 from pyftpdlib.servers import ThreadedFTPServer
 
 from dsgo import settings
 from dsgo.errors import DSGoError, ServiceError, SettingError
+from dsgo.ftp_bundle import BundleError, Unpacker, pack_folder
+from dsgo.ftp_certificate import ensure_certificate
 from dsgo.ftp_names import PART_LIFETIME_S, is_part
 
 PERMISSIONS = "elradfmw"  # everything but changing modes and times
@@ -133,13 +141,16 @@ class ConfinedFS(AbstractedFS):
         folder, now = os.path.dirname(path), time.monotonic()
         if self._free_of_links.get(folder, 0.0) < now:
             if os.path.realpath(folder) != folder:
-                return super().validpath(path)
+                return self._resolves_inside(path)
             self._free_of_links = {folder: now + self.TRUST_FOLDER_S}
-        return not os.path.islink(path) or super().validpath(path)
+        return not os.path.islink(path) or self._resolves_inside(path)
+
+    def _resolves_inside(self, path: str) -> bool:
+        return os.path.commonpath([os.path.realpath(path), self.root]) == self.root
 
     def realpath(self, path: str) -> str:
-        """Links are followed by what uses the path; whether they lead outside was checked before."""
-        return path if path.startswith(self.root) and not os.path.islink(path) else os.path.realpath(path)
+        """The path itself: commands ask for this only after `validpath`, to tell the root from what is below it."""
+        return path
 
     def fs2ftp(self, path: str) -> str:
         """The path as clients see it."""
@@ -155,7 +166,7 @@ class ConfinedFS(AbstractedFS):
 
     def chdir(self, path: str) -> None:
         # The inherited one changes the folder of the whole process, which the threads of all sessions share.
-        os.stat(os.path.join(path, "."))  # noqa: PTH116 - fails unless it is a directory that may be entered
+        os.stat(os.path.join(path, "."))  # fails unless it is a directory that may be entered
         self.cwd = self.fs2ftp(path)
 
     def listdir(self, path: str) -> list[str]:
@@ -181,7 +192,7 @@ class ConfinedFS(AbstractedFS):
 
 
 class FixedPassiveDTP(PassiveDTP):
-    """Data connections on the given ports only; the inherited one falls back to any port, which a firewall would block."""
+    """Data connections on the given ports only. The inherited one falls back to any port, which a firewall blocks."""
 
     def bind(self, address: tuple[str, int]) -> None:
         if address[1] == 0:
@@ -192,12 +203,60 @@ class FixedPassiveDTP(PassiveDTP):
     __repr__ = object.__repr__  # the inherited ones are long to make, and pyftpdlib makes them for every debug message
 
 
+class BundleFile:
+    """What a data connection writes a bundle to, instead of a file."""
+
+    closed = False
+
+    def __init__(self, unpacker: Unpacker) -> None:
+        self.unpacker, self.name, self.write = unpacker, unpacker.folder, unpacker.feed
+
+    def close(self) -> None:
+        """Drop the file that is under way."""
+        self.unpacker.close()
+        self.closed = True
+
+
 class StoreDTP(DTPHandler):
     """Data connections with blocks large enough for large artifacts."""
 
     ac_in_buffer_size = BLOCK
     ac_out_buffer_size = BLOCK
     __repr__ = object.__repr__
+
+    def handle_close(self) -> None:
+        """The other side has closed: the end of a file, but not of a bundle, which has an end of its own."""
+        if not self._closed and isinstance(self.file_obj, BundleFile) and not self.file_obj.unpacker.finished:
+            self._fail("451 The bundle is not complete.")
+        else:
+            super().handle_close()
+
+    def handle_error(self) -> None:
+        """Say what a disk or a bundle has against a transfer; the inherited one calls all of it a passing failure."""
+        error = sys.exc_info()[1]
+        if isinstance(error, BundleError):
+            self._fail(f"451 {error}.")
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._fail(f"452 {os.strerror(error.errno)}.")
+        elif isinstance(error, OSError) and isinstance(self.file_obj, BundleFile):
+            self._fail(f"550 {os.strerror(error.errno)}.")
+        else:
+            super().handle_error()
+
+    def _fail(self, reply: str) -> None:
+        self._resp = (reply, PYFTPDLIB_LOG.debug)
+        self.close()
+
+
+class BundleProducer:
+    """Feeds a bundle to a data connection."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+
+    def more(self) -> bytes:
+        """The next block, empty at the end."""
+        return next(self._blocks, b"")
 
 
 class StoreHandler(FTPHandler):
@@ -210,25 +269,42 @@ class StoreHandler(FTPHandler):
     __repr__ = object.__repr__
     timeout = IDLE_S
     auth_failed_timeout = WRONG_LOGIN_DELAY_S
-    proto_cmds = {
+    proto_cmds: ClassVar = {
         **{
             name: rule
             for name, rule in FTPHandler.proto_cmds.items()
             if name not in ("PORT", "EPRT", "STOU", "SITE CHMOD", "MFMT")  # no active mode: no bouncing
         },
         "HASH": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: HASH <SP> file-name (SHA-256 of a file)."},
-        "XSHA256": {"perm": "r", "auth": True, "arg": True, "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file)."},
-        "SITE PUBLISH": {
-            "perm": None,  # checked in ftp_SITE_PUBLISH, whose path is its second argument
+        "XSHA256": {
+            "perm": "r",
             "auth": True,
             "arg": True,
-            "help": "Syntax: SITE PUBLISH <SP> SHA-256 <SP> file-name (name what was just stored, if it has that hash).",
+            "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file).",
+        },
+        "SITE PACK": {
+            "perm": None,  # this and the next two check their path themselves
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: SITE PACK <SP> bytes <SP> path (send a folder's files up to that size as one bundle).",
+        },
+        "SITE UNPACK": {
+            "perm": None,
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: SITE UNPACK <SP> path (store a bundle of files below a folder).",
+        },
+        "SITE PUBLISH": {
+            "perm": None,
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: SITE PUBLISH <SP> SHA-256 <SP> file-name (name what was just stored, if it has that).",
         },
     }
 
     def __init__(self, connection: socket.socket, server: StoreServer, ioloop=None) -> None:
         super().__init__(connection, server, ioloop)
-        self._extra_feats = [*self._extra_feats, "HASH SHA-256*", "XSHA256", "SITE PUBLISH"]
+        self._extra_feats = [*self._extra_feats, "HASH SHA-256*", "XSHA256", "SITE PACK", "SITE PUBLISH", "SITE UNPACK"]
         self.stored: StoredFile | None = None
         server.sessions.add(self)
 
@@ -297,6 +373,37 @@ class StoreHandler(FTPHandler):
             else:
                 self.respond("250 Published.")
 
+    def ftp_SITE_UNPACK(self, name: str) -> None:
+        """Store the files of a bundle below a folder: what STOR and SITE PUBLISH do, for many at once."""
+        path = self.fs.ftp2fs(name)
+        if not self.fs.validpath(path):
+            self.respond("550 The path is outside the root directory.")
+            return
+        file = BundleFile(Unpacker(path, self.fs.validpath))
+        if self.data_channel is not None:
+            self.respond("125 Data connection already open. Transfer starting.")
+            self.data_channel.file_obj = file
+            self.data_channel.enable_receiving("i", "SITE UNPACK")
+        else:
+            self.respond("150 About to open data connection.")
+            self._in_dtp_queue = (file, "SITE UNPACK")
+            self._current_type = "i"
+
+    def ftp_SITE_PACK(self, line: str) -> None:
+        """Send all files below a folder as a bundle, but for those longer than a limit, which are only named."""
+        limit, _, name = line.partition(" ")
+        path = self.fs.ftp2fs(name)
+        if not limit.isdecimal() or not name:
+            self.respond("501 Syntax: SITE PACK bytes path")
+        elif not self.fs.validpath(path) or not self.fs.isdir(path):
+            self.respond("550 No such directory.")
+        else:
+            self._current_type = "i"
+            self.push_dtp_data(
+                BundleProducer(pack_folder(path, int(limit), self.fs.validpath)), isproducer=True, cmd="SITE PACK"
+            )
+            self.log(f"sends all below {self._shown(path)}")
+
     def ftp_OPTS(self, line: str) -> None:
         """Options of HASH and UTF8 besides those of MLST."""
         command, _, option = line.upper().partition(" ")
@@ -312,7 +419,7 @@ class StoreHandler(FTPHandler):
     def on_incomplete_file_received(self, file: str) -> None:
         """Drop what arrived of an aborted upload, unless its client named it as a part that it may resume."""
         self.stored = None
-        if not is_part(file):
+        if not is_part(file) and not isinstance(self.data_channel.file_obj, BundleFile):
             Path(file).unlink(missing_ok=True)
             self.log(f"dropped the incomplete {self._shown(file)}")
 
@@ -325,6 +432,8 @@ class StoreHandler(FTPHandler):
     def log_transfer(self, cmd: str, filename: str, receive: bool, completed: bool, elapsed: float, bytes: int) -> None:
         """One line a file."""
         verb = "stored" if receive else "sent"
+        if isinstance(self.data_channel.file_obj, BundleFile):
+            verb = f"stored {self.data_channel.file_obj.unpacker.files} files below"
         outcome = "" if completed else ", interrupted"
         self.log(f"{verb} {self._shown(filename)} ({bytes} bytes in {elapsed:.3f} s{outcome})")
 
@@ -339,16 +448,43 @@ class StoreHandler(FTPHandler):
         return path if self.fs is None else self.fs.fs2ftp(path)
 
 
+class TLSStoreDTP(StoreDTP, TLS_DTPHandler):
+    """Data connections under TLS."""
+
+
+class TLSStoreHandler(StoreHandler, TLS_FTPHandler):
+    """A session that must be under TLS before it logs in, and whose data connections must be too."""
+
+    dtp_handler = TLSStoreDTP
+    proto_cmds: ClassVar = {
+        **StoreHandler.proto_cmds,
+        **{name: TLS_FTPHandler.proto_cmds[name] for name in ("AUTH", "PBSZ", "PROT")},
+    }
+    tls_control_required = True
+    tls_data_required = True
+
+
 def handler_for(current: settings.Settings) -> type[StoreHandler]:
     """The handler class for one copy's settings; the hash of its password is all that stays of it."""
-    return type(
-        "Handler",
-        (StoreHandler,),
-        {
-            "authorizer": HashedAuthorizer(current.ftp_user, current.ftp_password, current.ftp_root),
-            "passive_ports": list(current.passive_ports),
-        },
-    )
+    attributes = {
+        "authorizer": HashedAuthorizer(current.ftp_user, current.ftp_password, current.ftp_root),
+        "passive_ports": list(current.passive_ports),
+    }
+    if not current.ftp_tls:
+        return type("Handler", (StoreHandler,), attributes)
+    return type("TLSHandler", (TLSStoreHandler,), {**attributes, "ssl_context": _tls_context(current.ftp_certificate)})
+
+
+def _tls_context(certificate: Path) -> SSL.Context:
+    """TLS 1.2 or newer with the certificate, which is made if there is none."""
+    key = ensure_certificate(certificate, settings.HOST)
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION)
+    context.set_session_id(b"dsgo")  # data connections resume the session of their control connection
+    context.use_certificate_chain_file(str(certificate))
+    context.use_privatekey_file(str(key))
+    return context
 
 
 class StoreServer(ThreadedFTPServer):
@@ -459,7 +595,14 @@ def main() -> int:
             for name in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(name, lambda *_: server.stop())
             _sweep_now_and_then(server, current.ftp_root)
-            log.info("FTP server ready on ftp://%s:%d, files in %s", settings.HOST, current.ftp_port, current.ftp_root)
+            security = "TLS only" if current.ftp_tls else "without TLS"
+            log.info(
+                "FTP server ready on ftp://%s:%d, %s, files in %s",
+                settings.HOST,
+                current.ftp_port,
+                security,
+                current.ftp_root,
+            )
             server.serve_until_stopped()
             log.info("FTP server stopped")
     except DSGoError as error:

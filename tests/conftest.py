@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from dsgo import daemon, probes, services
-from dsgo.settings import Settings, load
+from dsgo.settings import HOST, Settings, load
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # Below the ports that systems hand out for outgoing connections, and so are the FTP server's data ports, 10,000 above:
@@ -22,8 +22,12 @@ PORTS = range(15_000, 22_500)
 IGNORED = {".pytest_cache", ".ruff_cache", "__pycache__", ".dsgo", ".venv"}
 
 
-def _setting_names() -> list[str]:
-    return [*load({}).child_environment(), "DSGO_FTP_USER", "DSGO_FTP_PASSWORD", "DSGO_DATABASE_URL"]
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "NO_PROXY": HOST, "no_proxy": HOST}
+
+
+def pytest_configure() -> None:
+    """Before a test module imports MLflow, which looks at these once."""
+    os.environ.update(QUIET)
 
 
 def _own_processes(root: Path) -> list[str]:
@@ -64,8 +68,9 @@ def own_environment(
 ) -> None:
     """Tests without `servers` see neither its settings nor the developer's, and cannot reach the developer's copy."""
     if "servers" not in request.fixturenames:
-        for name in _setting_names():
-            monkeypatch.delenv(name, raising=False)
+        for name in [name for name in os.environ if name.startswith(("DSGO_", "MLFLOW_"))]:
+            if name not in (*QUIET, "DSGO_SHARED_DATA"):
+                monkeypatch.delenv(name)
         monkeypatch.setenv("DSGO_HOME", str(tmp_path_factory.getbasetemp() / "unused-home"))
 
 

@@ -91,11 +91,29 @@ def test_own_servers_are_never_asked_through_a_proxy(settings: Settings, monkeyp
     monkeypatch.delenv("NO_PROXY", raising=False)
     environment = settings.child_environment()
     assert environment["NO_PROXY"] == environment["no_proxy"] == "intranet.example,localhost,127.0.0.1"
+    monkeypatch.setenv("no_proxy", environment["no_proxy"])
+    assert settings.child_environment()["no_proxy"] == environment["no_proxy"]  # not longer each time
 
 
 def test_find_links_of_the_caller_are_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_FIND_LINKS", "/some/wheels")
-    assert settings.child_environment()["PIP_FIND_LINKS"] == f"/some/wheels {settings.wheels}"
+    spaced = dataclasses.replace(settings, home=settings.home.with_name("a home"))
+    monkeypatch.setenv("PIP_FIND_LINKS", "/some/wheels /more")
+    monkeypatch.setenv("UV_FIND_LINKS", "/some/wheels,/more")
+    url = f"file://{settings.home.parent}/a%20home/wheels"
+    for _ in range(2):
+        environment = spaced.child_environment()
+        assert environment["PIP_FIND_LINKS"] == f"/some/wheels /more {url}"
+        assert environment["UV_FIND_LINKS"] == f"/some/wheels,/more,{url}"
+        monkeypatch.setenv("PIP_FIND_LINKS", environment["PIP_FIND_LINKS"])
+        monkeypatch.setenv("UV_FIND_LINKS", environment["UV_FIND_LINKS"])
+
+
+def test_project_environments_lie_where_mlflow_can_use_them(settings: Settings) -> None:
+    assert settings.environments == settings.home / "environments"
+    for name in ("a home", "it's", "a;b", "$x"):
+        environments = dataclasses.replace(settings, home=settings.home.with_name(name)).environments
+        assert environments.parent == Path.home() / ".mlflow"
+        assert name not in environments.name
 
 
 def test_password_hash_depends_on_password_and_salt() -> None:

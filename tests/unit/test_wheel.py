@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import zipfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def package(tmp_path: Path) -> Settings:
 
 def test_wheel_is_rebuilt_when_the_code_changes_and_only_then(package: Settings) -> None:
     first = wheel.build(package)
-    assert first.name == "dsgo-1.2.3-py3-none-any.whl"
+    assert re.fullmatch(r"dsgo-1\.2\.3-0[0-9a-f]{12}-py3-none-any\.whl", first.name)
     made = first.stat().st_mtime_ns
     environment = package.environments / "mlflow-abc"
     environment.mkdir(parents=True)
@@ -37,7 +38,10 @@ def test_wheel_is_rebuilt_when_the_code_changes_and_only_then(package: Settings)
 
     (package.checkout / "dsgo" / "__init__.py").write_text("answer = 42\n")
     (package.checkout / "dsgo" / "more.py").touch()
-    with zipfile.ZipFile(wheel.build(package)) as built:
+    second = wheel.build(package)
+    assert second.name != first.name
+    assert list(package.wheels.glob("*.whl")) == [second]
+    with zipfile.ZipFile(second) as built:
         assert built.read("dsgo/__init__.py") == b"answer = 42\n"
         assert "dsgo/more.py" in built.namelist()
     assert not environment.exists()  # it held the old code

@@ -101,11 +101,27 @@ class Store:
 
 
 @pytest.fixture(scope="session")
-def running_store(tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("ftp") / "home")
-    store.start()
-    yield store
-    assert store.stop() == 0, store.log.read_text()
+def free_port():
+    """The function `free_ftp_port`."""
+    return free_ftp_port
+
+
+@pytest.fixture(scope="session")
+def make_store(tmp_path_factory):
+    """A generator of one server with additional environment, for fixtures."""
+
+    def make(environ: dict[str, str] | None = None):
+        store = Store(tmp_path_factory.mktemp("ftp") / "home", environ)
+        store.start()
+        yield store
+        assert store.stop() == 0, store.log.read_text()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def running_store(make_store):
+    yield from make_store()
 
 
 @pytest.fixture
@@ -124,11 +140,18 @@ def _use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DSGO_HOME", str(store.home))
     monkeypatch.setenv("DSGO_FTP_PORT", str(store.port))
+    monkeypatch.setenv("DSGO_FTP_TLS", store.environ.get("DSGO_FTP_TLS", "false"))
+
+
+@pytest.fixture
+def use_store(monkeypatch):
+    """A function that makes a store the one of this process's settings."""
+    return lambda store: _use(store, monkeypatch)
 
 
 @pytest.fixture
 def in_process(tmp_path, monkeypatch):
-    """A function that serves `tmp_path / "served"` from a thread of this process, for tests that tamper with the server.
+    """A function that serves `tmp_path / "served"` from a thread of this process, for tests that tamper with it.
 
     Takes a user, a password, and attributes that replace those of the handler; returns the server.
     """

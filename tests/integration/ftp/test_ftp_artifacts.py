@@ -14,11 +14,22 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 import dsgo.ftp_connection as ftp_connection
 from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
+from dsgo.ftp_bundle import SMALL
 
-NAMES = ["plain.txt", "with space.txt", " leading and trailing ", "ünï–код 数据.csv", "-dash", "per%20cent", "a;b=c;d", ".hidden"]
+NAMES = [
+    "plain.txt",
+    "with space.txt",
+    " leading and trailing ",
+    "ünï–код 数据.csv",
+    "-dash",
+    "per%20cent",
+    "a;b=c;d",
+    ".hidden",
+]
 REFUSED = ["../outside", "a/../../b", "/etc/passwd", "a\r\nDELE plain.txt", "a\nb", "a\0b", ".."]
 
 
@@ -46,7 +57,11 @@ def content(folder: str | Path) -> dict[str, str]:
     }
 
 
-def test_a_tree_comes_back_as_it_went(repository, tree, tmp_path, folder_of):
+@pytest.mark.parametrize("bundles", [True, False], ids=["bundled", "singly"])
+def test_a_tree_comes_back_as_it_went(repository, tree, tmp_path, folder_of, bundles, monkeypatch):
+    if not bundles:
+        monkeypatch.setattr(repository, "_offers", lambda feature: False)
+    (tree / "sub folder" / "large.bin").write_bytes(os.urandom(SMALL + 1))
     repository.log_artifacts(tree, "in side")
     assert content(folder_of(repository) / "in side") == content(tree)
     (tmp_path / "back").mkdir()
@@ -121,10 +136,22 @@ def test_a_local_name_with_a_line_break_is_refused_before_anything_is_sent(repos
 
 
 def test_missing_local_files_are_named(repository, tmp_path):
-    with pytest.raises(FTPStoreError, match="nowhere.txt"):
+    with pytest.raises(FTPStoreError, match=r"nowhere\.txt"):
         repository.log_artifact(tmp_path / "nowhere.txt")
     with pytest.raises(FTPStoreError, match="no local directory"):
         repository.log_artifacts(tmp_path / "nowhere")
+
+
+def test_a_missing_artifact_or_destination(repository, tree, tmp_path):
+    with pytest.raises(MlflowException) as caught:
+        repository.download_artifacts("not there")
+    assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"
+    with pytest.raises(MlflowException, match="does not exist"):
+        repository.download_artifacts("", tmp_path / "no such folder")
+    assert list(Path(repository.download_artifacts("")).iterdir()) == []
+    repository.log_artifacts(tree)
+    local = Path(repository.download_artifacts("sub folder/ö/plain.txt", tmp_path))
+    assert local == tmp_path / "sub folder/ö/plain.txt" and local.is_file()
 
 
 def test_a_missing_artifact(repository, tmp_path):
@@ -225,14 +252,17 @@ def test_connections_are_kept_and_bounded(store, repository, tmp_path):
     before = sessions(store)
     with ThreadPoolExecutor(30) as threads:
         list(threads.map(lambda n: repository.log_artifact(tmp_path / f"{n % 40}.bin", f"{n % 3}"), range(120)))
-        list(threads.map(lambda n: FTPArtifactRepository(repository.artifact_uri).list_artifacts(f"{n % 3}"), range(60)))
+        list(
+            threads.map(lambda n: FTPArtifactRepository(repository.artifact_uri).list_artifacts(f"{n % 3}"), range(60))
+        )
     assert 1 <= sessions(store) - before <= ftp_connection.MAX_CONNECTIONS
 
 
-def test_a_restarted_server_is_found_again(own_store, tmp_path):
+def test_a_restarted_server_is_found_again(own_store, tmp_path, monkeypatch):
     repository = FTPArtifactRepository(own_store.uri)
     for number in range(20):
         (tmp_path / f"{number}.bin").write_bytes(os.urandom(2000))
+    monkeypatch.setattr(repository, "_offers", lambda feature: False)  # so that many connections are made
     repository.log_artifacts(tmp_path, "before")
     pool = next(iter(ftp_connection._pools.values()))
     assert len(pool._idle) > 1
@@ -241,19 +271,24 @@ def test_a_restarted_server_is_found_again(own_store, tmp_path):
     own_store.restart()
     repository.log_artifacts(tmp_path, "after")
     assert len(repository.list_artifacts("after")) >= 20
+    monkeypatch.undo()
 
 
 def test_a_server_that_is_gone_is_a_clear_error(own_store, hasty):
     repository = FTPArtifactRepository(own_store.uri)
     repository.list_artifacts()
     own_store.stop()
-    with pytest.raises(FTPStoreError, match=f"127.0.0.1:{own_store.port}.*cannot be reached.*Check that the server runs"):
+    with pytest.raises(
+        FTPStoreError, match=f"127.0.0.1:{own_store.port}.*cannot be reached.*Check that the server runs"
+    ):
         repository.list_artifacts()
 
 
-def test_a_forked_child_has_connections_of_its_own(store, repository, tmp_path, folder_of):
+@pytest.mark.parametrize("bundles", [True, False], ids=["bundled", "singly"])
+def test_a_forked_child_has_connections_of_its_own(store, repository, tmp_path, folder_of, bundles, monkeypatch):
     for number in range(12):
         (tmp_path / f"{number}.bin").write_bytes(os.urandom(5000))
+    monkeypatch.setattr(repository, "_offers", lambda feature: bundles)
     repository.log_artifacts(tmp_path, "parent")  # worker threads and idle connections exist now
     inherited = {connection.sock.fileno() for pool in ftp_connection._pools.values() for connection in pool._idle}
     assert inherited

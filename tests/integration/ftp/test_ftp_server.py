@@ -1,0 +1,279 @@
+"""DSGo's FTP server as any client sees it."""
+
+from __future__ import annotations
+
+import ftplib
+import hashlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dsgo.ftp_names import PART_LIFETIME_S, part_name
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def session(store):
+    with ftplib.FTP(timeout=20) as ftp:
+        ftp.connect("127.0.0.1", store.port)
+        ftp.login(store.settings.ftp_user, store.settings.ftp_password)
+        yield ftp
+
+
+def test_wrong_logins_are_delayed_and_cut_off(store):
+    with ftplib.FTP(timeout=20) as ftp:
+        ftp.connect("127.0.0.1", store.port)
+        begin = time.monotonic()
+        for user, password in ((store.settings.ftp_user, "wrong"), ("nobody", store.settings.ftp_password)):
+            with pytest.raises(ftplib.error_perm, match="530"):
+                ftp.login(user, password)
+        with pytest.raises(ftplib.error_perm, match=r"530.*Disconnecting"):
+            ftp.login("anonymous", "a@b")
+        assert time.monotonic() - begin >= 9
+        with pytest.raises((EOFError, ConnectionError)):
+            ftp.voidcmd("NOOP")
+
+
+def test_wrong_logins_do_not_delay_others(store, session):
+    def intrude():
+        with ftplib.FTP(timeout=20) as ftp, pytest.raises(ftplib.error_perm):
+            ftp.connect("127.0.0.1", store.port)
+            ftp.login("dsgo", "wrong")
+
+    intruders = [threading.Thread(target=intrude) for _ in range(20)]
+    for intruder in intruders:
+        intruder.start()
+    waits = []
+    while any(intruder.is_alive() for intruder in intruders):
+        begin = time.monotonic()
+        session.voidcmd("NOOP")
+        waits.append(time.monotonic() - begin)
+        time.sleep(0.01)
+    for intruder in intruders:
+        intruder.join()
+    assert sorted(waits)[len(waits) // 2] < 0.1 and max(waits) < 2
+
+
+def test_nothing_without_login(store):
+    with ftplib.FTP(timeout=20) as ftp:
+        ftp.connect("127.0.0.1", store.port)
+        for command in ("MLSD /", "RETR x", "STOR x", "SITE PUBLISH x y", "XSHA256 x", "DELE x", "PASV", "CWD /"):
+            with pytest.raises(ftplib.error_perm, match="530"):
+                ftp.sendcmd(command)
+
+
+def test_the_root_cannot_be_left(store, session, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    inside = store.settings.ftp_root / "confined"
+    inside.mkdir()
+    (inside / "file-link").symlink_to(secret)
+    (inside / "folder-link").symlink_to(tmp_path)
+    (inside / "good.txt").write_text("good")
+    (inside / "good-link").symlink_to("good.txt")
+    for name in ("../" * 20 + str(secret), str(secret), "confined/file-link", "confined/folder-link/secret.txt"):
+        for command in ("RETR", "SIZE", "DELE", "RNFR", "XSHA256", "HASH", "MDTM", "MLST"):
+            with pytest.raises(ftplib.error_perm, match="550"):
+                session.sendcmd("TYPE I")
+                session.sendcmd(f"{command} {name}")
+    for name in ("confined/file-link", "confined/folder-link/new.txt"):
+        with pytest.raises(ftplib.error_perm, match="550"):
+            session.storbinary(f"STOR {name}", io.BytesIO(b"x"))
+        session.storbinary("STOR confined/new.txt", io.BytesIO(b"x"))
+        with pytest.raises(ftplib.error_perm, match="550"):
+            session.sendcmd(f"SITE PUBLISH {hashlib.sha256(b'x').hexdigest()} {name}")
+    for command in ("CWD confined/folder-link", "MKD confined/folder-link/x", "RMD confined/folder-link"):
+        with pytest.raises(ftplib.error_perm, match="550"):
+            session.sendcmd(command)
+    session.cwd("/../../..")
+    assert session.pwd() == "/"
+    listed = {name for name, _ in session.mlsd("confined")}
+    assert listed == {"good.txt", "good-link", "new.txt"}
+    assert secret.read_text() == "secret" and {path.name for path in tmp_path.iterdir()} >= {"secret.txt"}
+    with pytest.raises(ftplib.error_perm, match="550"):
+        session.rmd("/")
+
+
+@pytest.mark.parametrize("command", ["PORT 127,0,0,1,200,10", "EPRT |1|127.0.0.1|51210|", "SITE CHMOD 777 x", "STOU"])
+def test_commands_that_a_store_does_not_need_are_not_there(session, command):
+    with pytest.raises(ftplib.error_perm, match="500"):
+        session.sendcmd(command)
+
+
+def test_data_ports_are_the_settings(store, session):
+    ports = {ftplib.parse227(session.sendcmd("PASV"))[1] for _ in range(100)}
+    assert len(ports) > 10 and ports <= set(store.settings.passive_ports)
+
+
+def test_busy_data_ports_are_a_passing_error(store, session):
+    with_all_taken = []
+    try:
+        for port in store.settings.passive_ports:
+            with_all_taken.append(socket.create_server(("127.0.0.1", port)))
+        with pytest.raises(ftplib.error_temp, match="425"):
+            session.sendcmd("PASV")
+    finally:
+        for taken in with_all_taken:
+            taken.close()
+    assert session.sendcmd("PASV").startswith("227")
+
+
+def test_hash_commands(store, session):
+    data = os.urandom(300_000)
+    digest = hashlib.sha256(data).hexdigest()
+    session.storbinary("STOR hashed.bin", io.BytesIO(data))
+    assert session.sendcmd("XSHA256 hashed.bin") == f"250 {digest}"
+    assert session.sendcmd("HASH hashed.bin") == f"213 SHA-256 0-300000 {digest} /hashed.bin"
+    assert session.sendcmd("OPTS HASH SHA-256").startswith("200")
+    for command in ("OPTS HASH MD5", "XSHA256 /", "HASH nothing"):
+        with pytest.raises(ftplib.error_perm):
+            session.sendcmd(command)
+    features = session.sendcmd("FEAT")
+    assert all(
+        f"\n {name}" in features for name in ("HASH SHA-256*", "XSHA256", "SITE PUBLISH", "UTF8", "MLST", "REST")
+    )
+
+
+def test_publish(store, session):
+    data = b"data"
+    digest = hashlib.sha256(data).hexdigest()
+    with pytest.raises(ftplib.error_perm, match="503"):
+        session.sendcmd(f"SITE PUBLISH {digest} published.bin")
+    session.storbinary("STOR some part", io.BytesIO(data))
+    with pytest.raises(ftplib.error_temp, match="451"):
+        session.sendcmd(f"SITE PUBLISH {'0' * 64} published.bin")
+    assert not (store.settings.ftp_root / "published.bin").exists()
+    session.storbinary("STOR some part", io.BytesIO(data))
+    session.sendcmd(f"SITE PUBLISH {digest.upper()} name with space")
+    assert (store.settings.ftp_root / "name with space").read_bytes() == data
+    with pytest.raises(ftplib.error_perm, match="503"):
+        session.sendcmd(f"SITE PUBLISH {digest} again")
+
+
+@pytest.mark.parametrize("name, stays", [("aborted.bin", False), (part_name(), True)], ids=["file", "part"])
+def test_an_aborted_upload_is_dropped(store, session, name, stays):
+    session.voidcmd("TYPE I")
+    data = session.transfercmd(f"STOR {name}")
+    data.sendall(b"x" * 100_000)
+    target = store.settings.ftp_root / name
+    wait_until(lambda: target.stat().st_size == 100_000)
+    session.putcmd("ABOR")
+    with pytest.raises(ftplib.error_temp, match="426"):
+        session.getresp()
+    assert session.getresp().startswith("226")
+    data.close()
+    assert target.exists() is stays
+    target.unlink(missing_ok=True)
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_stop_lets_a_transfer_end(own_store):
+    with ftplib.FTP(timeout=20) as ftp, ftplib.FTP(timeout=20) as idle:
+        for session in (ftp, idle):
+            session.connect("127.0.0.1", own_store.port)
+            session.login(own_store.settings.ftp_user, own_store.settings.ftp_password)
+        ftp.voidcmd("TYPE I")
+        data = ftp.transfercmd("STOR slow.bin")
+        data.sendall(b"first")
+        wait_until(lambda: (own_store.settings.ftp_root / "slow.bin").stat().st_size == 5)
+        own_store.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(own_store.port))
+        data.sendall(b" second")
+        data.close()
+        assert ftp.getresp().startswith("226")
+    assert own_store.process.wait(10) == 0
+    assert (own_store.settings.ftp_root / "slow.bin").read_bytes() == b"first second"
+    assert "stopped" in own_store.log.read_text()
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_taken_port_is_a_clear_error(store, tmp_path):
+    environ = {**store.environ, "DSGO_HOME": str(tmp_path / "other")}
+    command = [sys.executable, str(CHECKOUT / "server" / "ftpserver.py")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert str(store.port) in done.stderr and "DSGO_FTP_PORT" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_log_is_readable_and_cannot_be_forged(store, session):
+    session.storbinary("STOR a report.txt", io.BytesIO(b"12345"))
+    session.sock.sendall(b"DELE x\n2030-01-01 INFO forged \x1b[31m\r\n")
+    with pytest.raises(ftplib.error_perm):
+        session.getresp()
+    wait_until(lambda: "forged" in store.log.read_text())
+    lines = store.log.read_text().split("\n")
+    assert any("stored /a report.txt (5 bytes in " in line for line in lines)
+    assert not any(line.startswith("2030") or "\x1b" in line for line in lines)
+    assert str(store.settings.ftp_root) not in "".join(lines[1:])
+
+
+def test_leftovers_are_swept_when_old(own_store):
+    import ftpserver
+
+    folder = own_store.root / "run"
+    folder.mkdir(parents=True)
+    old, fresh, kept = folder / part_name(), folder / part_name(), folder / "old file.part"
+    for path in (old, fresh, kept):
+        path.write_text("x")
+    for path in (old, kept):
+        os.utime(path, (0, time.time() - PART_LIFETIME_S - 60))
+    own_store.restart()
+    wait_until(lambda: not old.exists())
+    assert fresh.exists() and kept.exists()
+    assert ftpserver.sweep(own_store.settings.ftp_root, older_than_s=0) == 1
+
+
+def test_the_password_is_not_kept(tmp_path):
+    import gc
+
+    import ftpserver
+
+    password = "-".join(["never", "to", "be", "found"])
+    authorizer = ftpserver.HashedAuthorizer("dsgo", password, tmp_path)
+    authorizer.validate_authentication("dsgo", password, None)
+    authorizer.validate_authentication("dsgo", password, None)
+    with pytest.raises(ftpserver.AuthenticationFailed):
+        authorizer.validate_authentication("dsgo", password + "x", None)
+    kept = [value for value in vars(authorizer).values() if isinstance(value, (str, bytes, dict))]
+    assert password not in repr(kept) and gc.is_tracked(kept)
+
+
+def test_a_session_does_not_keep_the_password(in_process):
+    server = in_process(password="kept-nowhere")
+    with ftplib.FTP(timeout=20) as ftp:
+        ftp.connect("127.0.0.1", server.address[1])
+        ftp.login("dsgo", "kept-nowhere")
+        assert [handler.password for handler in server.sessions] == [""]
+        assert "kept-nowhere" not in repr([vars(handler) for handler in server.sessions])
+
+
+def test_idle_sessions_are_ended(in_process):
+    server = in_process(timeout=1)
+    with ftplib.FTP(timeout=20) as ftp:
+        ftp.connect("127.0.0.1", server.address[1])
+        ftp.login("dsgo", "secret")
+        with pytest.raises(ftplib.error_temp, match="421"):
+            ftp.getresp()

@@ -1,0 +1,270 @@
+"""Transfers that are cut, corrupted or killed: never half a file under its name, and resumed where that saves work."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
+
+MB = 1 << 20
+
+
+@pytest.fixture
+def large(tmp_path) -> Path:
+    file = tmp_path / "large.bin"
+    file.write_bytes(os.urandom(12 * MB))
+    return file
+
+
+def repository_of(server) -> FTPArtifactRepository:
+    return FTPArtifactRepository(f"ftp://127.0.0.1:{server.address[1]}/artifacts")
+
+
+def cutting_handler(limits: list[int], log: list[tuple[bool, int]]):
+    """Attributes of a handler whose data connections break after the next of `limits` bytes; `log` gets what moved."""
+    import ftpserver
+
+    class Cutting(ftpserver.StoreDTP):
+        def __init__(self, sock, cmd_channel):
+            super().__init__(sock, cmd_channel)
+            self.limit = None
+
+        def _cut(self) -> bool:
+            if self.file_obj is None:
+                return False
+            if self.limit is None:
+                self.limit = limits.pop(0) if limits else float("inf")
+            return self.get_transmitted_bytes() >= self.limit
+
+        def handle_read(self):
+            if self._cut():
+                self.cmd_channel.close()  # and with it the data connection
+            else:
+                super().handle_read()
+
+        handle_read_event = handle_read
+
+        def initiate_sendfile(self):
+            if self._cut():
+                self.cmd_channel.close()
+            else:
+                super().initiate_sendfile()
+
+    def log_transfer(self, cmd, filename, receive, completed, elapsed, bytes):
+        log.append((completed, bytes))
+
+    return {"dtp_handler": Cutting, "log_transfer": log_transfer}
+
+
+def test_a_cut_upload_is_resumed(in_process, large):
+    moved = []
+    server = in_process(**cutting_handler([7 * MB, 2 * MB], moved))
+    repository_of(server).log_artifact(large)
+    (stored,) = (path for path in Path(server.handler.authorizer.get_home_dir("dsgo")).rglob("*") if path.is_file())
+    assert stored.name == "large.bin" and stored.read_bytes() == large.read_bytes()
+    assert [completed for completed, _ in moved] == [False, False, True]
+    assert 12 * MB <= sum(count for _, count in moved) < 12 * MB + 2 * MB, "what had arrived was sent again"
+
+
+def test_a_cut_download_is_resumed(in_process, large, tmp_path):
+    moved, limits = [], []
+    server = in_process(**cutting_handler(limits, moved))
+    repository = repository_of(server)
+    repository.log_artifact(large)
+    limits += [7 * MB, 2 * MB]
+    del moved[:]
+    repository._download_file("large.bin", tmp_path / "back.bin")
+    assert (tmp_path / "back.bin").read_bytes() == large.read_bytes()
+    assert len(moved) == 3 and sum(count for _, count in moved) < 15 * MB
+    assert not list(tmp_path.glob(".dsgo-*"))
+
+
+def test_a_file_replaced_between_two_halves_of_its_download_is_fetched_anew(in_process, large, tmp_path):
+    moved, limits = [], []
+    tampering = cutting_handler(limits, moved)
+    server = in_process(**tampering)
+    repository = repository_of(server)
+    repository.log_artifact(large)
+    stored = Path(server.handler.authorizer.get_home_dir("dsgo"), "artifacts", "large.bin")
+    other = os.urandom(12 * MB)
+
+    def replace(self, cmd, filename, receive, completed, elapsed, bytes):
+        stored.with_name("other").write_bytes(other)
+        stored.with_name("other").replace(stored)
+
+    server.handler.log_transfer = replace
+    limits += [7 * MB]
+    repository._download_file("large.bin", tmp_path / "back.bin")
+    assert (tmp_path / "back.bin").read_bytes() == other
+
+
+@pytest.mark.parametrize("publish", [True, False], ids=["published", "renamed"])
+def test_corruption_on_the_way_is_found(in_process, tmp_path, hasty, publish):
+    import ftpserver
+
+    class Corrupting(ftpserver.StoreDTP):
+        def recv(self, size):
+            return super().recv(size).replace(b"a", b"b")
+
+    attributes = {"dtp_handler": Corrupting}
+    if not publish:
+        attributes["proto_cmds"] = {k: v for k, v in ftpserver.StoreHandler.proto_cmds.items() if k != "SITE PUBLISH"}
+    server = in_process(**attributes)
+    if not publish:
+        hide_feature(server, "SITE PUBLISH")
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"banana" * 1000)
+    with pytest.raises(FTPStoreError, match="did not arrive unchanged"):
+        repository_of(server).log_artifact(file)
+    assert not [path for path in Path(server.handler.authorizer.get_home_dir("dsgo")).rglob("*") if path.is_file()]
+
+
+def hide_feature(server, *names: str) -> None:
+    """Make the server not announce `names`."""
+    announce = server.handler.__init__
+
+    def init(self, *args, **kwargs):
+        announce(self, *args, **kwargs)
+        self._extra_feats = [name for name in self._extra_feats if not name.startswith(names)]
+
+    server.handler.__init__ = init
+
+
+@pytest.mark.parametrize(
+    "hidden", [(), ("SITE PUBLISH",), ("SITE PUBLISH", "XSHA256"), ("SITE PUBLISH", "XSHA256", "HASH")], ids=str
+)
+def test_each_way_of_verifying(in_process, tmp_path, hidden):
+    server = in_process()
+    if hidden:
+        hide_feature(server, *hidden)
+    file = tmp_path / "a.txt"
+    for data in (b"first", b"second, longer"):
+        file.write_bytes(data)
+        repository_of(server).log_artifact(file, "x y")
+    (stored,) = (path for path in Path(server.handler.authorizer.get_home_dir("dsgo")).rglob("*") if path.is_file())
+    assert stored.read_bytes() == b"second, longer"
+
+
+def test_a_server_that_does_not_rename_over_a_file(in_process, tmp_path):
+    def ftp_RNTO(self, path):
+        if Path(path).exists():
+            self._rnfr = None
+            self.respond("550 Already there.")
+        else:
+            super(server.handler, self).ftp_RNTO(path)
+
+    server = in_process(ftp_RNTO=ftp_RNTO)
+    hide_feature(server, "SITE PUBLISH")
+    file = tmp_path / "a.txt"
+    for data in (b"first", b"second"):
+        file.write_bytes(data)
+        repository_of(server).log_artifact(file)
+    (stored,) = (path for path in Path(server.handler.authorizer.get_home_dir("dsgo")).rglob("*") if path.is_file())
+    assert stored.read_bytes() == b"second"
+
+
+def test_when_the_new_file_cannot_get_its_name_the_old_one_keeps_it(in_process, tmp_path):
+    def ftp_RNTO(self, path):
+        if path.endswith("a.txt") and not (self._rnfr or "").endswith(self.aside or "-"):
+            self._rnfr = None
+            self.respond("550 No.")
+        else:
+            self.aside = Path(path).name
+            super(server.handler, self).ftp_RNTO(path)
+
+    server = in_process(ftp_RNTO=ftp_RNTO, aside=None)
+    stored = Path(server.handler.authorizer.get_home_dir("dsgo"), "artifacts", "a.txt")
+    stored.write_bytes(b"old")
+    hide_feature(server, "SITE PUBLISH")
+    (tmp_path / "a.txt").write_bytes(b"new")
+    with pytest.raises(FTPStoreError, match="550"):
+        repository_of(server).log_artifact(tmp_path / "a.txt")
+    assert [(path.name, path.read_bytes()) for path in stored.parent.iterdir()] == [("a.txt", b"old")]
+
+
+def test_an_upload_that_ends_in_a_read_error_leaves_nothing(store, repository, tmp_path, monkeypatch, folder_of):
+    file = tmp_path / "large.bin"
+    file.write_bytes(os.urandom(3 * MB))
+    reads = iter([MB, OSError(5, "Input/output error")])
+
+    class Failing:
+        def __init__(self, *args, **kwargs):
+            self.file = io.FileIO(file)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            self.file.close()
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def readinto(self, buffer):
+            if isinstance(outcome := next(reads), OSError):
+                raise outcome
+            return self.file.readinto(buffer)
+
+    monkeypatch.setattr(Path, "open", Failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        repository.log_artifact(file)
+    monkeypatch.undo()
+    assert [path.name for path in folder_of(repository).iterdir()] == []
+
+
+UPLOAD = """
+import sys
+from dsgo.ftp_artifacts import FTPArtifactRepository
+repository = FTPArtifactRepository(sys.argv[1])
+print("ready", flush=True)
+repository.log_artifact(sys.argv[2])
+"""
+
+
+def test_a_killed_client_leaves_nothing_under_the_name(own_store, tmp_path):
+    file = tmp_path / "large.bin"
+    file.write_bytes(os.urandom(400 * MB))
+    with subprocess.Popen(
+        [sys.executable, "-c", UPLOAD, own_store.uri, str(file)], env=own_store.environ, stdout=subprocess.PIPE
+    ) as client:
+        assert client.stdout.readline() == b"ready\n"
+        deadline = time.monotonic() + 20
+        while not own_store.parts() or own_store.parts()[0].stat().st_size < MB:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        client.kill()
+    repository = FTPArtifactRepository(own_store.uri)
+    assert not (own_store.root / "large.bin").exists()
+    assert repository.list_artifacts() == [], "the part is listed"
+    file.write_bytes(os.urandom(MB))
+    repository.log_artifact(file)
+    assert (own_store.root / "large.bin").read_bytes() == file.read_bytes()
+
+
+def test_a_killed_server_is_waited_for_and_the_upload_completed(own_store, tmp_path):
+    file = tmp_path / "large.bin"
+    file.write_bytes(os.urandom(100 * MB))
+    with subprocess.Popen(
+        [sys.executable, "-c", UPLOAD, own_store.uri, str(file)], env=own_store.environ, stdout=subprocess.PIPE
+    ) as client:
+        assert client.stdout.readline() == b"ready\n"
+        deadline = time.monotonic() + 20
+        while not own_store.parts() or own_store.parts()[0].stat().st_size < MB:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        own_store.stop(signal.SIGKILL)
+        assert not (own_store.root / "large.bin").exists()
+        own_store.start()
+        assert client.wait(60) == 0
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (file, own_store.root / "large.bin")}
+    assert len(digests) == 1
+    assert own_store.parts() == []
