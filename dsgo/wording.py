@@ -54,12 +54,10 @@ def duration(length: str | pd.Timedelta) -> str:
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
-def age(length: pd.Timedelta) -> str:
-    """How long ago something was, rounded down: `3 days`, `5 hours`, `12 minutes`."""
-    for step in (pd.Timedelta(days=1), pd.Timedelta(hours=1)):
-        if length >= 2 * step:
-            return duration(length // step * step)
-    return duration(max(length, pd.Timedelta(0)))
+def days_ago(time: Any, now: Any) -> str:
+    """How many calendar days (UTC) before `now` the moment `time` was: `today`, `yesterday`, `3 days ago`."""
+    days = (utc(now).normalize() - utc(time).normalize()).days
+    return {0: "today", 1: "yesterday"}.get(days, f"{days:,} days ago" if days > 0 else "in the future")
 
 
 def span(usual: Usual | None, unit: str) -> str:

@@ -60,9 +60,9 @@ def _facts(production: Any, review: Any) -> html.Dl:
     promoted, newest = utc(production.promoted_at), review.table.index[-1]
     facts = {
         "Model": f"version {production.version} ({str(production.step).replace('_', ' ')})",
-        "In Production": f"since {wording.moment(promoted)} ({wording.age(today - promoted)})",
+        "In Production": f"since {wording.moment(promoted)} ({wording.days_ago(promoted, today)})",
         "Learned from": f"{wording.moment(production.trained_from)} to {wording.moment(production.trained_to)}",
-        "Newest hour": f"{wording.moment(newest)} ({wording.age(today - newest)} ago)",
+        "Newest hour": f"{wording.moment(newest)} ({wording.days_ago(newest, today)})",
     }
     return html.Dl([part for name, fact in facts.items() for part in (html.Dt(name), html.Dd(fact))], className="facts")
 
