@@ -65,10 +65,17 @@ def serving(registry, checkout, home, port=0):
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
-        server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
-        thread.join(20)
         server.task_dispatcher.shutdown()
+        server.trigger.pull_trigger(lambda: close(server))
+        thread.join(20)
         assert not thread.is_alive()
+
+
+def close(server):
+    """End the server's loop, from within it; a channel's own close leaves its buffers' temporary files open."""
+    for channel in list(server.active_channels.values()):
+        channel.handle_close()
+    server.asyncore.close_all(server._map)
 
 
 @pytest.fixture(scope="module")
