@@ -10,8 +10,8 @@ import hashlib
 import os
 import secrets
 import shlex
-import tempfile
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
