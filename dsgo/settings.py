@@ -11,6 +11,7 @@ import os
 import secrets
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,8 +215,9 @@ def prepare(settings: Settings) -> Settings:
         folder.mkdir(parents=True, exist_ok=True)
     if not settings.env_file.exists():
         password = settings.ftp_password or secrets.token_urlsafe(24)
-        part = settings.env_file.with_name(f".env.{os.getpid()}")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        descriptor, name = tempfile.mkstemp(prefix=".env.", dir=settings.home)  # mode 0600
+        part = Path(name)
+        with os.fdopen(descriptor, "w") as file:
             file.write(f"DSGO_FTP_USER={settings.ftp_user}\nDSGO_FTP_PASSWORD={password}\n")
         try:
             os.link(part, settings.env_file)  # fails if another process was first: its password stands

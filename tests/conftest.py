@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # Below the ports that systems hand out for outgoing connections, and so are the FTP server's data ports, 10,000 above:
 # a port stays free between choosing it and listening on it, and while a killed server is started again.
 PORTS = range(15_000, 22_500)
+COUNTER = itertools.count()
 IGNORED = {".pytest_cache", ".ruff_cache", "__pycache__", ".dsgo", ".venv"}
 
 
@@ -66,12 +68,12 @@ def nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def own_environment(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Tests without `servers` see neither its settings nor the developer's, and cannot reach the developer's copy."""
+    """Each test without `servers` has a DSGO_HOME of its own, not yet made, and no settings of the developer's copy."""
     if "servers" not in request.fixturenames:
         for name in [name for name in os.environ if name.startswith(("DSGO_", "MLFLOW_"))]:
             if name not in (*QUIET, "DSGO_SHARED_DATA"):
                 monkeypatch.delenv(name)
-        monkeypatch.setenv("DSGO_HOME", str(tmp_path_factory.getbasetemp() / "unused-home"))
+        monkeypatch.setenv("DSGO_HOME", str(tmp_path_factory.getbasetemp() / f"home-of-a-test-{next(COUNTER)}"))
 
 
 @pytest.fixture(scope="session")
