@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ftplib
 import hashlib
 import io
@@ -41,6 +42,20 @@ def test_wrong_logins_are_delayed_and_cut_off(store):
         assert time.monotonic() - begin >= 9
         with pytest.raises((EOFError, ConnectionError)):
             ftp.voidcmd("NOOP")
+
+
+def test_the_delay_cannot_be_bypassed_by_a_burst(store):
+    """Many logins in one packet, the last of them right."""
+    user, password = store.settings.ftp_user, store.settings.ftp_password
+    burst = "".join(f"USER {user}\r\nPASS {guess}\r\n" for guess in ("a", "b", "c", password)).encode()
+    with socket.create_connection(("127.0.0.1", store.port), 20) as intruder:
+        intruder.recv(200)
+        intruder.sendall(burst)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while part := intruder.recv(1000):
+                answer += part
+    assert b"230" not in answer
 
 
 def test_wrong_logins_do_not_delay_others(store, session):
