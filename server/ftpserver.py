@@ -195,6 +195,13 @@ class ConfinedFS(AbstractedFS):
 class FixedPassiveDTP(PassiveDTP):
     """Data connections on the given ports only. The inherited one falls back to any port, which a firewall blocks."""
 
+    _one_at_a_time = threading.Lock()
+
+    def __init__(self, cmd_channel: FTPHandler, extmode: bool = False) -> None:
+        # Two sessions can bind one port, since both may reuse its address; the second of them then fails to listen.
+        with self._one_at_a_time:
+            super().__init__(cmd_channel, extmode)
+
     def bind(self, address: tuple[str, int]) -> None:
         if address[1] == 0:
             self.close()

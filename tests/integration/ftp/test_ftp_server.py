@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,25 @@ def test_commands_that_a_store_does_not_need_are_not_there(session, command):
 def test_data_ports_are_the_settings(store, session):
     ports = {ftplib.parse227(session.sendcmd("PASV"))[1] for _ in range(100)}
     assert len(ports) > 10 and ports <= set(store.settings.passive_ports)
+
+
+def test_sessions_do_not_take_the_same_data_port(store):
+    """Without care some of many concurrent PASV fail, as two sessions bind one port and only one can listen."""
+
+    def ask() -> int:
+        failed = 0
+        with ftplib.FTP(timeout=20) as ftp:
+            ftp.connect("127.0.0.1", store.port)
+            ftp.login(store.settings.ftp_user, store.settings.ftp_password)
+            for _ in range(300):
+                try:
+                    ftp.sendcmd("PASV")
+                except ftplib.error_temp:
+                    failed += 1
+        return failed
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(lambda _: ask(), range(8))) == 0
 
 
 def test_busy_data_ports_are_a_passing_error(store, session):
