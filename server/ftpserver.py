@@ -49,6 +49,7 @@ MAX_SESSIONS = 512
 MAX_SESSIONS_PER_ADDRESS = 256  # 16 processes with a full pool of 8 each come to 128
 IDLE_S = 600
 WRONG_LOGIN_DELAY_S = 3
+LONGEST_USER = 128
 DRAIN_S = 20  # how long a stop waits for transfers; the supervisor must wait a little longer
 SWEEP_EVERY_S = 3600
 BLOCK = 1 << 18
@@ -194,6 +195,13 @@ class ConfinedFS(AbstractedFS):
 class FixedPassiveDTP(PassiveDTP):
     """Data connections on the given ports only. The inherited one falls back to any port, which a firewall blocks."""
 
+    _one_at_a_time = threading.Lock()
+
+    def __init__(self, cmd_channel: FTPHandler, extmode: bool = False) -> None:
+        # Two sessions can bind one port, since both may reuse its address; the second of them then fails to listen.
+        with self._one_at_a_time:
+            super().__init__(cmd_channel, extmode)
+
     def bind(self, address: tuple[str, int]) -> None:
         if address[1] == 0:
             self.close()
@@ -234,6 +242,8 @@ class StoreDTP(DTPHandler):
     def handle_error(self) -> None:
         """Say what a disk or a bundle has against a transfer; the inherited one calls all of it a passing failure."""
         error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno is None:
+            error = error.__cause__ or error  # pyftpdlib wraps what writing a file raises
         if isinstance(error, BundleError):
             self._fail(f"451 {error}.")
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -269,6 +279,7 @@ class StoreHandler(FTPHandler):
     __repr__ = object.__repr__
     timeout = IDLE_S
     auth_failed_timeout = WRONG_LOGIN_DELAY_S
+    _refusing = False
     proto_cmds: ClassVar = {
         **{
             name: rule
@@ -309,11 +320,29 @@ class StoreHandler(FTPHandler):
         server.sessions.add(self)
 
     def add_channel(self, map=None, events=None) -> None:
+        self._refusing = False
+        if self._closed:  # while a refused login was waiting
+            return
         super().add_channel(map, events)
         # The idle timer was set on the loop of the thread that accepts; from here on it must run in the session's own.
         if getattr(self, "_idler", None) is not None and not self._idler.cancelled:
             self._idler.cancel()
             self._idler = self.ioloop.call_later(self.timeout, self.handle_timeout, _errback=self.handle_error)
+
+    def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
+        """Refuse what no command may contain, and who does not wait for the answer to a wrong password."""
+        if self._refusing:
+            self.close()  # else one burst of lines could try any number of passwords without delay
+        elif "\0" in line:
+            self.respond("501 A command cannot contain NUL.")
+        elif cmd == "USER" and len(arg) > LONGEST_USER:
+            self.respond("501 The name is too long.")
+        else:
+            super().pre_process_command(line, cmd, arg)
+
+    def handle_auth_failed(self, msg: str, password: str) -> None:
+        super().handle_auth_failed(msg, password)
+        self._refusing = True
 
     def handle_auth_success(self, home: str, password: str, msg_login: str) -> None:
         super().handle_auth_success(home, "", msg_login)  # the session would keep the password

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -45,9 +46,6 @@ class Foreign:
         (self.root / "artifacts").mkdir(parents=True)
         for path in (self.root / "artifacts", self.root):
             shutil.chown(path, self.account)
-        for path in (folder, *folder.parents):
-            if path.is_relative_to("/tmp/") and path.stat().st_uid == os.getuid():
-                path.chmod(path.stat().st_mode | 0o011)  # so that "nobody" can pass through pytest's folders
         self.certificate = folder / "certificate.pem"
         self.key = ensure_certificate(self.certificate, settings.HOST)
         self.both = folder / "both.pem"
@@ -198,13 +196,15 @@ KINDS = [Vsftpd, ProFTPD, Pure_FTPd]
     params=[(kind, tls) for kind in KINDS for tls in (False, True)],
     ids=[f"{kind.__name__.lower()}{'-tls' if tls else ''}" for kind in KINDS for tls in (False, True)],
 )
-def foreign(request, tmp_path_factory, free_port):
+def foreign(request, free_port):
     kind, tls = request.param
     if kind.program() is None:
         pytest.skip(f"{kind.__name__} is not installed, nor in DSGO_FTP_SERVERS")
     if os.getuid() != 0:
         pytest.skip(f"{kind.__name__} must be started by root to change to another user")
-    server = kind(tmp_path_factory.mktemp(kind.__name__), free_port(), tls)
+    folder = Path(tempfile.mkdtemp(prefix=kind.__name__))  # pytest's own are closed to other users
+    folder.chmod(0o755)
+    server = kind(folder, free_port(), tls)
     log = server.folder / "log"
     environ = {**os.environ, "LD_LIBRARY_PATH": LIBRARIES}
     with log.open("wb") as output:
@@ -224,6 +224,7 @@ def foreign(request, tmp_path_factory, free_port):
         ftp_connection.close_pools()
         process.terminate()
         process.wait(20)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

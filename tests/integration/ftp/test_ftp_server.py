@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ftplib
 import hashlib
 import io
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,20 @@ def test_wrong_logins_are_delayed_and_cut_off(store):
         assert time.monotonic() - begin >= 9
         with pytest.raises((EOFError, ConnectionError)):
             ftp.voidcmd("NOOP")
+
+
+def test_the_delay_cannot_be_bypassed_by_a_burst(store):
+    """Many logins in one packet, the last of them right."""
+    user, password = store.settings.ftp_user, store.settings.ftp_password
+    burst = "".join(f"USER {user}\r\nPASS {guess}\r\n" for guess in ("a", "b", "c", password)).encode()
+    with socket.create_connection(("127.0.0.1", store.port), 20) as intruder:
+        intruder.recv(200)
+        intruder.sendall(burst)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while part := intruder.recv(1000):
+                answer += part
+    assert b"230" not in answer
 
 
 def test_wrong_logins_do_not_delay_others(store, session):
@@ -112,6 +128,25 @@ def test_commands_that_a_store_does_not_need_are_not_there(session, command):
 def test_data_ports_are_the_settings(store, session):
     ports = {ftplib.parse227(session.sendcmd("PASV"))[1] for _ in range(100)}
     assert len(ports) > 10 and ports <= set(store.settings.passive_ports)
+
+
+def test_sessions_do_not_take_the_same_data_port(store):
+    """Without care some of many concurrent PASV fail, as two sessions bind one port and only one can listen."""
+
+    def ask() -> int:
+        failed = 0
+        with ftplib.FTP(timeout=20) as ftp:
+            ftp.connect("127.0.0.1", store.port)
+            ftp.login(store.settings.ftp_user, store.settings.ftp_password)
+            for _ in range(300):
+                try:
+                    ftp.sendcmd("PASV")
+                except ftplib.error_temp:
+                    failed += 1
+        return failed
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(lambda _: ask(), range(8))) == 0
 
 
 def test_busy_data_ports_are_a_passing_error(store, session):
