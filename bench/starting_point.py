@@ -143,19 +143,11 @@ def _end_tree(process: subprocess.Popen) -> None:
     psutil.wait_procs(members, timeout=10)
 
 
-def execute(notebook: Path, environment: dict[str, str]) -> Cost:
-    """Execute `notebook` in its folder; the executed copy goes to `executed/` beside it.
-
-    Raises:
-        StepError: a cell failed; carries the cell and its traceback.
-    """
-    log = notebook.with_suffix(".log")
-    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output-dir", "executed"]
+def watch(command: list[str], *, cwd: Path, environment: dict[str, str], log: Path) -> tuple[int, Cost]:
+    """Run a command to its end, its output going to `log`; its exit code and what it cost."""
     with log.open("w") as output:
         started = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, notebook.name], cwd=notebook.parent, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT)
         peak_MB = 0.0
         try:
             watched = psutil.Process(process.pid)
@@ -168,12 +160,23 @@ def execute(notebook: Path, environment: dict[str, str]) -> Cost:
         finally:
             if process.poll() is None:
                 _end_tree(process)
-        wall_s = time.perf_counter() - started
-    if process.returncode:
+        return process.returncode, Cost(time.perf_counter() - started, peak_MB)
+
+
+def execute(notebook: Path, environment: dict[str, str]) -> Cost:
+    """Execute `notebook` in its folder; the executed copy goes to `executed/` beside it.
+
+    Raises:
+        StepError: a cell failed; carries the cell and its traceback.
+    """
+    log = notebook.with_suffix(".log")
+    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output-dir", "executed"]
+    code, cost = watch([*command, notebook.name], cwd=notebook.parent, environment=environment, log=log)
+    if code:
         said = COLOUR.sub("", log.read_text(encoding="utf-8", errors="replace"))
         _, _, cell = said.rpartition("CellExecutionError: ")  # leaves nbconvert's own frames out
-        raise StepError(notebook.name, f"nbconvert ended with {process.returncode}:\n{cell[-2000:]}")
-    return Cost(wall_s, peak_MB)
+        raise StepError(notebook.name, f"nbconvert ended with {code}:\n{cell[-2000:]}")
+    return cost
 
 
 def warm_up() -> None:

@@ -1,0 +1,227 @@
+"""The pipeline as a newcomer runs it: real servers, real `mlflow run`, real REST endpoint. Shared by all tests of this file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from dsgo import registry, tags
+from dsgo.sample import write_sample
+from dsgo.settings import Settings
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+MODELS = {"keras_mlp", "random_forest", "gradient_boosting", "linear_regression"}
+STEPS = {"process_data", *MODELS, "promote"}
+ROW = ["2015-06-10T12:00:00Z", 4.0, 18.0, 300.0, 150.0]
+COLUMNS = ["utc_timestamp", "windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
+
+
+def dsgo(*arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-m", "dsgo", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=CHECKOUT, check=False)
+
+
+def mlflow_run(uri: str, *parameters: str, env_manager: str = "local") -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "mlflow", "run", uri, "--env-manager", env_manager]
+    command += ["--experiment-name", "predicting_wind_solar"]
+    for parameter in parameters:
+        command += ["-P", parameter]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    if env_manager == "local":
+        environment["PYTHONPATH"] = str(CHECKOUT)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def runs_of(step: str) -> list:
+    experiment = MlflowClient().get_experiment_by_name("predicting_wind_solar")
+    return MlflowClient().search_runs([experiment.experiment_id], f"tags.`{tags.STEP}` = '{step}'")
+
+
+def post(url: str, body: dict) -> tuple[int, dict]:
+    request = urllib.request.Request(
+        f"{url}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Two and a half years, the least that can be scored with two folds and a window."""
+    return write_sample(tmp_path_factory.mktemp("data") / "germany.csv", start="2013-01-01", end="2015-06-30T23:00")
+
+
+@pytest.fixture(scope="module")
+def first(servers: Settings, data: Path) -> str:
+    """What the first run printed."""
+    done = dsgo("run", "--data", str(data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_first_run_shows_scores_and_addresses(first, servers):
+    for name in (*MODELS, "naive"):
+        assert f"│ {name} " in first
+    for place in (servers.dashboard_url, servers.tracking_uri, f"{servers.serve_url}/invocations", ".html"):
+        assert place in first
+    for step in STEPS:
+        assert f"{step} | finished in" in first
+
+
+def test_every_candidate_is_scored_on_the_same_rows_beside_the_naive_baseline(first):
+    board = registry.leaderboard("wind_solar")
+    assert set(board["model"]) == {*MODELS, "naive"}
+    scores = board[[f"{part}.{t}.rmse" for part in ("backtest", "window") for t in ("solar_GW", "wind_GW")]]
+    assert scores.notna().all(axis=None)
+    indexes = [registry.load_predictions(run_id, "window").index for run_id in board["run_id"] if run_id]
+    assert all(index.equals(indexes[0]) for index in indexes)
+    logged = board[board["model"] != "naive"]["window.wind_GW.rmse"].iloc[0]
+    window = registry.load_predictions(board["run_id"].iloc[0], "window")
+    recomputed = ((window["wind_GW_forecast"] - window["wind_GW"]) ** 2).mean() ** 0.5
+    assert logged == pytest.approx(recomputed)
+
+
+def test_stage_alias_and_scores_of_production_agree(first):
+    client = MlflowClient()
+    champion = client.get_model_version_by_alias("wind_solar", "champion")
+    assert champion.current_stage == "Production"
+    in_stage = [v for v in client.search_model_versions("name = 'wind_solar'") if v.current_stage == "Production"]
+    assert [v.version for v in in_stage] == [champion.version]
+    production = registry.load_production("wind_solar")
+    assert production.scores["window.solar_GW.skill"] > 0.1
+    assert production.scores["window.wind_GW.skill"] > 0.1
+    assert production.trained_to == pd.Timestamp("2015-06-30T23:00Z")
+    twin = registry.load_forecaster(f"runs:/{production.run_id}/twin")
+    assert twin.trained_to < production.window().index[0]
+
+
+def test_runs_are_nested_under_one_pipeline_run_and_carry_their_tags(first):
+    parents = {run.data.tags["mlflow.parentRunId"] for step in STEPS for run in runs_of(step)}
+    assert len(parents) == 1
+    assert MlflowClient().get_run(parents.pop()).info.status == "FINISHED"
+    for step in MODELS:
+        run = runs_of(step)[0]
+        assert run.data.tags[tags.DATA_DIGEST] == runs_of("process_data")[0].data.tags[tags.DATA_DIGEST]
+        assert {tags.STEP_KEY, tags.CODE_VERSION, tags.OUTPUT_DIGEST, tags.DATASET} <= run.data.tags.keys()
+
+
+def test_several_forests_are_tried_in_one_execution_and_keras_logs_itself(first):
+    assert len(runs_of("random_forest.setting")) == 2
+    network = runs_of("keras_mlp")[0]
+    losses = MlflowClient().get_metric_history(network.info.run_id, "loss")
+    assert len(losses) == 25
+    assert losses[-1].value < losses[0].value
+
+
+def test_the_endpoint_answers_as_the_model_does_and_refuses_bad_rows(first, servers):
+    status, answer = post(servers.serve_url, {"dataframe_split": {"columns": COLUMNS, "data": [ROW]}})
+    assert status == 200
+    expected = registry.load_production("wind_solar").predict(pd.DataFrame([ROW], columns=COLUMNS))
+    assert answer["predictions"][0] == pytest.approx(expected.iloc[0].to_dict())
+    for column, value, word in (
+        ("windspeed", "x", "windspeed"),
+        ("temperature", 291.0, "kelvin"),
+        ("utc_timestamp", "2015-06-10T12:00:00", "no offset"),
+    ):
+        row = [value if name == column else given for name, given in zip(COLUMNS, ROW, strict=True)]
+        status, answer = post(servers.serve_url, {"dataframe_split": {"columns": COLUMNS, "data": [row]}})
+        assert status == 400
+        assert word in answer["message"]
+        assert "Traceback" not in json.dumps(answer)
+
+
+def test_the_model_loads_by_its_own_ftp_address(first, servers):
+    version = MlflowClient().get_model_version_by_alias("wind_solar", "champion")
+    location = MlflowClient().get_logged_model(version.model_id).artifact_location
+    assert location.startswith(servers.artifact_root)
+    answer = mlflow.pyfunc.load_model(location).predict(pd.DataFrame([ROW], columns=COLUMNS))
+    assert answer["wind_GW"].notna().all()
+
+
+def test_the_password_is_nowhere_but_in_its_file(first, servers):
+    secret = servers.ftp_password.encode()
+    holding = [p for p in servers.home.rglob("*") if p.is_file() and not p.is_symlink() and secret in p.read_bytes()]
+    assert holding == [servers.env_file]
+
+
+def test_a_second_run_reuses_every_step_and_trains_nothing(first, data):
+    before = sum(len(runs_of(step)) for step in STEPS)
+    again = dsgo("run", "--data", str(data))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("| reused run") == len(STEPS)
+    assert sum(len(runs_of(step)) for step in STEPS) == before
+
+
+def test_a_damaged_artifact_is_noticed_and_only_its_step_runs_again(first, servers, data):
+    run = runs_of("linear_regression")[0]
+    path = servers.ftp_root / run.info.artifact_uri.removeprefix(f"ftp://127.0.0.1:{servers.ftp_port}/")
+    (path / "predictions" / "window.parquet").write_bytes(b"cut")
+    again = dsgo("run", "--data", str(data))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "linear_regression | runs: artifacts of run" in again.stdout
+    assert "linear_regression | finished" in again.stdout
+    for step in STEPS - {"linear_regression", "promote"}:
+        assert f"{step} | reused run" in again.stdout
+    assert len(runs_of("linear_regression")) == 2
+
+
+def test_a_refused_candidate_leaves_production_as_it_was(first):
+    champion = registry.load_production("wind_solar")
+    other = next(row for row in registry.leaderboard("wind_solar").to_dict("records") if row["version"] == "")
+    done = mlflow_run(
+        str(CHECKOUT / "projects/forecasting/promote"),
+        f"dataset={champion.dataset_uri}",
+        f"candidates={other['run_id']}",
+        "rules=minimum_skill: 0.99, coverage80: [0.0, 1.0]",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "refused: " in done.stdout
+    assert "asked: at least 0.99" in done.stdout
+    assert registry.load_production("wind_solar").version == champion.version
+    assert MlflowClient().get_run(other["run_id"]).data.tags[tags.DECISION] == "refused"
+
+
+def test_a_step_runs_alone_in_an_environment_of_its_own(first, servers):
+    champion = registry.load_production("wind_solar")
+    assert dsgo("env").returncode == 0  # builds the wheel that the environment installs
+    done = mlflow_run(
+        str(CHECKOUT / "projects/forecasting/linear_regression"), f"dataset={champion.dataset_uri}", env_manager="uv"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "window 2015-01 to 2015-07" in done.stdout
+
+
+def test_a_step_runs_from_a_git_address(first, tmp_path, data):
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(CHECKOUT), str(clone)], check=True)
+    done = mlflow_run(f"file://{clone}#projects/wind_solar/process_data", f"data={data}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Dataset: runs:/" in done.stdout
+
+
+def test_an_unusable_file_ends_in_one_message_and_no_finished_run(first, tmp_path):
+    before = len(runs_of("process_data"))
+    broken = tmp_path / "broken.csv"
+    broken.write_bytes(b"\x00\x01\x02" * 1000)
+    done = dsgo("run", "--data", str(broken))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "broken.csv" in done.stdout
+    assert "error: Step process_data" in done.stderr
+    finished = [run for run in runs_of("process_data")[: -before or None] if run.info.status == "FINISHED"]
+    assert finished == []
