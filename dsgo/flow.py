@@ -18,6 +18,7 @@ from dsgo.settings import Settings
 from dsgo.steps import Step
 
 AT_ONCE = 2
+ENV_MANAGER = "local"  # the locked environment; single projects can be run in environments of their own
 JOB = "training"
 
 
@@ -26,7 +27,6 @@ class Order(dg.ConfigurableResource):
 
     data: str = "sample"
     parent_run_id: str = ""
-    env_manager: str = "local"
 
 
 StepsFor = Callable[[str], Sequence[Step]]
@@ -79,7 +79,7 @@ def _asset(collection: Collection, steps_for: StepsFor, step: Step) -> dg.Assets
                     experiment=collection.experiment,
                     collection=collection.name,
                     parent=order.parent_run_id,
-                    env_manager=order.env_manager,
+                    env_manager=ENV_MANAGER,
                     at_once=AT_ONCE,
                 )
                 seconds = (done.info.end_time - done.info.start_time) / 1000

@@ -15,12 +15,11 @@ from dsgo.errors import DSGoError, StepError
 from dsgo.settings import Settings, activate, prepare
 
 
-def run(settings: Settings, *, collection: str, data: str, env_manager: str = "local") -> int:
+def run(settings: Settings, *, collection: str, data: str) -> int:
     """Run or reuse every step, then report, serve and display what is in Production.
 
     Args:
         data: `sample`, `opsd`, a URL, or an absolute path of a CSV file.
-        env_manager: as of `mlflow run`.
 
     Returns:
         0.
@@ -33,7 +32,7 @@ def run(settings: Settings, *, collection: str, data: str, env_manager: str = "l
     with _only_one(prepare(settings), collection):
         settings = services.up(settings, say=_say)
         activate(settings)
-        execute(settings, known, data, env_manager)
+        execute(settings, known, data)
         from dsgo import registry
 
         _say("")
@@ -59,7 +58,7 @@ def run(settings: Settings, *, collection: str, data: str, env_manager: str = "l
     return 0
 
 
-def execute(settings: Settings, collection: Collection, data: str, env_manager: str = "local") -> dict:
+def execute(settings: Settings, collection: Collection, data: str) -> dict:
     """Run the steps that have no finished run to reuse; return the finished run of each step by name."""
     from mlflow.tracking import MlflowClient
 
@@ -87,7 +86,7 @@ def execute(settings: Settings, collection: Collection, data: str, env_manager: 
         },
     )
     try:
-        failed = _orchestrate(settings, flow_file, data, parent.info.run_id, env_manager)
+        failed = _orchestrate(settings, flow_file, data, parent.info.run_id)
     except BaseException:
         client.set_terminated(parent.info.run_id, "KILLED")
         raise
@@ -128,7 +127,7 @@ def load_steps(flow_file, data: str) -> list:
     return load(flow_file).steps(data)
 
 
-def _orchestrate(settings: Settings, flow_file, data: str, parent: str, env_manager: str) -> list[str]:
+def _orchestrate(settings: Settings, flow_file, data: str, parent: str) -> list[str]:
     """Let Dagster run the flow; return the names of the steps that failed."""
     import dagster as dg
 
@@ -139,7 +138,7 @@ def _orchestrate(settings: Settings, flow_file, data: str, parent: str, env_mana
             job_reference(flow_file),
             instance=instance,
             run_config={
-                "resources": {"order": {"config": {"data": data, "parent_run_id": parent, "env_manager": env_manager}}},
+                "resources": {"order": {"config": {"data": data, "parent_run_id": parent}}},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
             raise_on_error=False,

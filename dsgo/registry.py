@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import pandas as pd
@@ -22,10 +23,13 @@ from mlflow.tracking import MlflowClient
 
 from dsgo import tags
 from dsgo.errors import NoProductionModel, RegistryError
-from dsgo.forecaster import Forecaster
 from dsgo.tables import Dataset, read_dataset
 
-STAGE, ARCHIVED, ALIAS = "Production", "Archived", "champion"
+if TYPE_CHECKING:  # imported only when a model is loaded: it brings scikit-learn and SciPy, seconds for every reader
+    from dsgo.forecaster import Forecaster
+
+STAGE, ALIAS = "Production", "champion"
+LEADERBOARD = ["model", "run_id", "experiment_id", "version", "stage"]  # and metrics
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ def leaderboard(collection: str) -> pd.DataFrame:
     """Candidates on the newest dataset and the naive baseline, the best by back-test first.
 
     Returns:
-        Columns `model`, `run_id`, `version`, `stage` (empty for what is not registered) and metric names such as
+        Columns `model`, `run_id`, `experiment_id`, `version`, `stage` (empty for what is not registered) and metric names such as
         `backtest.solar_GW.rmse`. Empty where nothing has been trained yet.
     """
     from dsgo.collection import find
@@ -182,7 +186,7 @@ def leaderboard(collection: str) -> pd.DataFrame:
     client = MlflowClient()
     experiment = client.get_experiment_by_name(find(collection).experiment)
     if experiment is None:
-        return pd.DataFrame(columns=["model", "run_id", "version", "stage"])
+        return pd.DataFrame(columns=LEADERBOARD)
     newest = client.search_runs(
         [experiment.experiment_id],
         f"tags.`{tags.COLLECTION}` = '{collection}' and tags.`{tags.STEP}` = 'promote' and attributes.status = 'FINISHED'",
@@ -190,7 +194,7 @@ def leaderboard(collection: str) -> pd.DataFrame:
         order_by=["attributes.start_time DESC"],
     )
     if not newest:
-        return pd.DataFrame(columns=["model", "run_id", "version", "stage"])
+        return pd.DataFrame(columns=LEADERBOARD)
     runs = candidates(collection, newest[0].data.tags[tags.DATA_DIGEST], experiment.name)
     versions = {v.run_id: v for v in client.search_model_versions(f"name = '{collection}'")}
     return leaderboard_table(runs, versions)
@@ -201,11 +205,11 @@ def leaderboard_table(runs: list, versions: Mapping[str, ModelVersion]) -> pd.Da
     rows = []
     for run in runs:
         version = versions.get(run.info.run_id)
-        row = {"model": run.data.tags[tags.STEP], "run_id": run.info.run_id}
+        row = {"model": run.data.tags[tags.STEP], "run_id": run.info.run_id, "experiment_id": run.info.experiment_id}
         row |= {"version": version.version if version else "", "stage": _stage(version)}
         rows.append(row | {k: v for k, v in run.data.metrics.items() if k.startswith(("backtest.", "window."))})
     if not rows:
-        return pd.DataFrame(columns=["model", "run_id", "version", "stage"])
+        return pd.DataFrame(columns=LEADERBOARD)
     table = pd.DataFrame(rows)
     skills = table.filter(regex=r"^backtest\..*\.skill$")
     table = table.assign(_skill=skills.mean(axis=1)).sort_values("_skill", ascending=False).drop(columns="_skill")
@@ -218,7 +222,7 @@ def _stage(version: ModelVersion | None) -> str:
 
 def _naive_row(table: pd.DataFrame) -> dict:
     """The naive baseline's row: its rmse is in every run, on the same rows; its skill is 0 by definition."""
-    row = {"model": "naive", "run_id": "", "version": "", "stage": ""}
+    row = {"model": "naive", "run_id": "", "experiment_id": "", "version": "", "stage": ""}
     for column in table.filter(regex=r"\.naive_rmse$"):
         prefix = column.removesuffix(".naive_rmse")
         row |= {f"{prefix}.rmse": table[column].iloc[0], f"{prefix}.skill": 0.0}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dsgo.features import Features
-from tests.datasets import dataset
+from sample_datasets import dataset
 
 
 @pytest.fixture(scope="module")

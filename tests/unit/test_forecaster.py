@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 from dsgo.errors import DataError
 from dsgo.evaluation import plan
 from dsgo.forecaster import Forecaster
-from tests.datasets import dataset
+from sample_datasets import dataset
 
 DATA = dataset()
 FOLDS, WINDOW = plan(DATA.table.index, DATA.info)
