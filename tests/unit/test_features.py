@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sample_datasets import dataset
 
 from dsgo.features import Features
-from sample_datasets import dataset
 
 
 @pytest.fixture(scope="module")

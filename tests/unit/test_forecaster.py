@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sample_datasets import dataset
 from sklearn.linear_model import LinearRegression
 
 from dsgo.errors import DataError
 from dsgo.evaluation import plan
 from dsgo.forecaster import Forecaster
-from sample_datasets import dataset
 
 DATA = dataset()
 FOLDS, WINDOW = plan(DATA.table.index, DATA.info)
