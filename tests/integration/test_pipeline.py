@@ -16,20 +16,12 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from dsgo import registry, tags
-from dsgo.sample import write_sample
-from dsgo.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MODELS = {"keras_mlp", "random_forest", "gradient_boosting", "linear_regression"}
 STEPS = {"process_data", *MODELS, "promote"}
 ROW = ["2015-06-10T12:00:00Z", 4.0, 18.0, 300.0, 150.0]
 COLUMNS = ["utc_timestamp", "windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
-
-
-def dsgo(*arguments: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    command = [sys.executable, "-m", "dsgo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=CHECKOUT, check=False)
 
 
 def mlflow_run(uri: str, *parameters: str, env_manager: str = "local") -> subprocess.CompletedProcess:
@@ -48,6 +40,11 @@ def runs_of(step: str) -> list:
     return MlflowClient().search_runs([experiment.experiment_id], f"tags.`{tags.STEP}` = '{step}'")
 
 
+def in_pipeline(step: str):
+    """The run of this step in the first pipeline; other tests run steps too, before or after."""
+    return [run for run in runs_of(step) if "mlflow.parentRunId" in run.data.tags][-1]
+
+
 def post(url: str, body: dict) -> tuple[int, dict]:
     request = urllib.request.Request(
         f"{url}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -58,20 +55,6 @@ def post(url: str, body: dict) -> tuple[int, dict]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """Two and a half years, the least that can be scored with two folds and a window."""
-    return write_sample(tmp_path_factory.mktemp("data") / "germany.csv", start="2013-01-01", end="2015-06-30T23:00")
-
-
-@pytest.fixture(scope="module")
-def first(servers: Settings, data: Path) -> str:
-    """What the first run printed."""
-    done = dsgo("run", "--data", str(data))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_a_first_run_shows_scores_and_addresses(first, servers):
@@ -111,18 +94,18 @@ def test_stage_alias_and_scores_of_production_agree(first):
 
 
 def test_runs_are_nested_under_one_pipeline_run_and_carry_their_tags(first):
-    parents = {run.data.tags["mlflow.parentRunId"] for step in STEPS for run in runs_of(step)}
+    parents = {in_pipeline(step).data.tags["mlflow.parentRunId"] for step in STEPS}
     assert len(parents) == 1
     assert MlflowClient().get_run(parents.pop()).info.status == "FINISHED"
     for step in MODELS:
-        run = runs_of(step)[0]
-        assert run.data.tags[tags.DATA_DIGEST] == runs_of("process_data")[0].data.tags[tags.DATA_DIGEST]
+        run = in_pipeline(step)
+        assert run.data.tags[tags.DATA_DIGEST] == in_pipeline("process_data").data.tags[tags.DATA_DIGEST]
         assert {tags.STEP_KEY, tags.CODE_VERSION, tags.OUTPUT_DIGEST, tags.DATASET} <= run.data.tags.keys()
 
 
 def test_several_forests_are_tried_in_one_execution_and_keras_logs_itself(first):
     assert len(runs_of("random_forest.setting")) == 2
-    network = runs_of("keras_mlp")[0]
+    network = in_pipeline("keras_mlp")
     losses = MlflowClient().get_metric_history(network.info.run_id, "loss")
     assert len(losses) == 25
     assert losses[-1].value < losses[0].value
@@ -159,7 +142,7 @@ def test_the_password_is_nowhere_but_in_its_file(first, servers):
     assert holding == [servers.env_file]
 
 
-def test_a_second_run_reuses_every_step_and_trains_nothing(first, data):
+def test_a_second_run_reuses_every_step_and_trains_nothing(first, dsgo, data):
     before = sum(len(runs_of(step)) for step in STEPS)
     again = dsgo("run", "--data", str(data))
     assert again.returncode == 0, again.stdout + again.stderr
@@ -167,8 +150,9 @@ def test_a_second_run_reuses_every_step_and_trains_nothing(first, data):
     assert sum(len(runs_of(step)) for step in STEPS) == before
 
 
-def test_a_damaged_artifact_is_noticed_and_only_its_step_runs_again(first, servers, data):
-    run = runs_of("linear_regression")[0]
+def test_a_damaged_artifact_is_noticed_and_only_its_step_runs_again(first, dsgo, servers, data):
+    run = in_pipeline("linear_regression")
+    before = len(runs_of("linear_regression"))
     path = servers.ftp_root / run.info.artifact_uri.removeprefix(f"ftp://127.0.0.1:{servers.ftp_port}/")
     (path / "predictions" / "window.parquet").write_bytes(b"cut")
     again = dsgo("run", "--data", str(data))
@@ -177,7 +161,7 @@ def test_a_damaged_artifact_is_noticed_and_only_its_step_runs_again(first, serve
     assert "linear_regression | finished" in again.stdout
     for step in STEPS - {"linear_regression", "promote"}:
         assert f"{step} | reused run" in again.stdout
-    assert len(runs_of("linear_regression")) == 2
+    assert len(runs_of("linear_regression")) == before + 1
 
 
 def test_a_refused_candidate_leaves_production_as_it_was(first):
@@ -196,7 +180,7 @@ def test_a_refused_candidate_leaves_production_as_it_was(first):
     assert MlflowClient().get_run(other["run_id"]).data.tags[tags.DECISION] == "refused"
 
 
-def test_a_step_runs_alone_in_an_environment_of_its_own(first, servers):
+def test_a_step_runs_alone_in_an_environment_of_its_own(first, dsgo, servers):
     champion = registry.load_production("wind_solar")
     assert dsgo("env").returncode == 0  # builds the wheel that the environment installs
     done = mlflow_run(
@@ -214,7 +198,7 @@ def test_a_step_runs_from_a_git_address(first, tmp_path, data):
     assert "Dataset: runs:/" in done.stdout
 
 
-def test_an_unusable_file_ends_in_one_message_and_no_finished_run(first, tmp_path):
+def test_an_unusable_file_ends_in_one_message_and_no_finished_run(first, dsgo, tmp_path):
     before = len(runs_of("process_data"))
     broken = tmp_path / "broken.csv"
     broken.write_bytes(b"\x00\x01\x02" * 1000)
