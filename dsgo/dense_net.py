@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
+BATCHES_A_CALL = 32  # between two returns to Python, which for a network of this size take longer than the arithmetic
+
 
 class DenseNet(RegressorMixin, BaseEstimator):
     """Mean of `members` networks that differ in their random start, trained side by side in one Keras model.
@@ -55,6 +57,7 @@ class DenseNet(RegressorMixin, BaseEstimator):
         network.compile(
             keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)),
             loss=["mse"] * self.members,
+            steps_per_execution=BATCHES_A_CALL,
         )
         network.fit(X, [y] * self.members, epochs=self.epochs, batch_size=self.batch_size, verbose=0)
         self.weights_ = [self._weights_of(output) for output in outputs]

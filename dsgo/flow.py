@@ -39,7 +39,8 @@ def definitions(collection: Collection, steps_for: StepsFor) -> dg.Definitions:
         collection: names the experiment.
         steps_for: function from the source of raw data to the steps, in an order in which they can run.
     """
-    assets = [_asset(collection, steps_for, step) for step in steps_for("sample")]
+    steps = steps_for("sample")
+    assets = [_asset(collection, steps_for, step, len(steps) - place) for place, step in enumerate(steps)]
     executor = dg.multiprocess_executor.configured(
         {
             "max_concurrent": AT_ONCE,
@@ -51,10 +52,11 @@ def definitions(collection: Collection, steps_for: StepsFor) -> dg.Definitions:
     return dg.Definitions(assets=assets, jobs=[job], resources={"order": Order()})
 
 
-def _asset(collection: Collection, steps_for: StepsFor, step: Step) -> dg.AssetsDefinition:
+def _asset(collection: Collection, steps_for: StepsFor, step: Step, priority: int) -> dg.AssetsDefinition:
     @dg.asset(
         name=step.name,
         group_name=collection.name,
+        op_tags={"dagster/priority": str(priority)},  # of the steps that can run, the first in the list goes first
         ins={name: dg.AssetIn(key=name) for name in step.upstream},
         description=f"One MLflow run of {step.project.name}; the value is its run id.",
     )

@@ -30,7 +30,8 @@ def run(settings: Settings, *, collection: str, data: str) -> int:
     started = time.monotonic()
     known = find(collection, settings.checkout)
     with _only_one(prepare(settings), collection):
-        settings = services.up(settings, say=_say)
+        # The dashboard shows the models as they come.
+        settings = services.up(settings, ("ftp", "tracking", "dashboard"), _say)
         activate(settings)
         execute(settings, known, data)
         from dsgo import registry
@@ -40,8 +41,7 @@ def run(settings: Settings, *, collection: str, data: str) -> int:
         champion = registry.load_production(collection)  # raises NoProductionModel: then there is nothing to show
     report = start_report(settings, collection)
     try:
-        services.serve(settings, collection, _say)
-        services.up(settings, ("dashboard",), _say)
+        services.serve(settings, collection)
     finally:
         written, complaint = report.communicate()
     if report.returncode:
