@@ -130,7 +130,7 @@ def test_the_endpoint_answers_as_the_model_does_and_refuses_bad_rows(first, serv
 
 def test_the_model_loads_by_its_own_ftp_address(first, servers):
     version = MlflowClient().get_model_version_by_alias("wind_solar", "champion")
-    location = MlflowClient().get_logged_model(version.model_id).artifact_location
+    location = MlflowClient().get_logged_model(version.source.removeprefix("models:/")).artifact_location
     assert location.startswith(servers.artifact_root)
     answer = mlflow.pyfunc.load_model(location).predict(pd.DataFrame([ROW], columns=COLUMNS))
     assert answer["wind_GW"].notna().all()
