@@ -20,10 +20,6 @@ _UNIX = re.compile(
 _DOS = re.compile(r"\d\d-\d\d-\d{2,4}\s+\d\d:\d\d(?:[AP]M)?\s+(?:(?P<dir><DIR>)|(?P<size>\d+)) +(?P<name>.+)")
 
 
-_TYPE = re.compile(r"(?:^|;)type=([^;]*)", re.IGNORECASE)
-_SIZE = re.compile(r"(?:^|;)size=(\d+)", re.IGNORECASE)
-
-
 class Entry(NamedTuple):
     """One name in a directory. `size` in bytes, None where not told."""
 
@@ -96,14 +92,20 @@ def parse_mlsd(text: str) -> list[Entry]:
     entries = []
     for line in _lines(text):
         facts, _, name = line.partition(" ")
-        found = _TYPE.search(facts)
-        kind = found[1].lower() if found else "file"
-        name = name.rpartition("/")[2]  # some servers give whole paths
+        facts = f";{facts.lower()};"
+        kind = _fact(facts, ";type=") or "file"
+        if "/" in name:  # some servers give whole paths
+            name = name.rpartition("/")[2]
         if kind in ("cdir", "pdir") or name in ("", ".", ".."):
             continue
-        size = None if kind == "dir" else _SIZE.search(facts)
-        entries.append(Entry(name, kind == "dir", int(size[1]) if size else None))
+        size = "" if kind == "dir" else _fact(facts, ";size=")
+        entries.append(Entry(name, kind == "dir", int(size) if size.isdecimal() else None))
     return entries
+
+
+def _fact(facts: str, key: str) -> str:
+    begin = facts.find(key)
+    return facts[begin + len(key) : facts.index(";", begin + len(key))] if begin >= 0 else ""
 
 
 def parse_list(text: str) -> list[Entry] | None:

@@ -17,7 +17,7 @@ def part_name() -> str:
 
 def is_part(name: str) -> bool:
     """Whether the last component of the path `name` is that of a file on its way."""
-    return _PART.fullmatch(posixpath.basename(name)) is not None
+    return name.endswith(".part") and _PART.fullmatch(posixpath.basename(name)) is not None
 
 
 def relative_path(path: str | None) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import ftplib
 import hashlib
 import io
+import itertools
 import os
 import posixpath
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_files
 from dsgo.ftp_connection import DEAD, Connection, InsecureServer, LoginRefused, Pool, ServerGone
+from dsgo.ftp_hash import RING, StreamHash
 from dsgo.ftp_listing import size_of
 from dsgo.ftp_names import part_name
 
@@ -64,16 +66,18 @@ class _Upload:
 
     def attempt(self, connection: Connection) -> None:
         """Send what is missing, verify, and give the file its name."""
-        with self.local.open("rb", buffering=0) as file:
+        with self.local.open("rb", buffering=0) as file, contextlib.closing(StreamHash()) as digest:
             size = os.fstat(file.fileno()).st_size
-            digest = hashlib.sha256() if offers_sha256(connection) else None
-            data = self._resume(connection, file, digest) or self._begin(connection, file)
-            buffer = memoryview(bytearray(max(1, min(BLOCK, size))))
+            hashed = offers_sha256(connection)
+            data = self._resume(connection, file, digest if hashed else None) or self._begin(connection, file)
+            buffers = [memoryview(bytearray(max(1, min(BLOCK, size)))) for _ in range(RING if size > BLOCK else 1)]
             try:
-                while count := file.readinto(buffer):
-                    data.sendall(buffer[:count])
-                    if digest is not None:
+                for buffer in itertools.cycle(buffers):
+                    if not (count := file.readinto(buffer)):
+                        break
+                    if hashed:
                         digest.update(buffer[:count])
+                    data.sendall(buffer[:count])
                     self._moved(count)
             except DEAD as error:
                 raise connection.reason_for_break(data, error) from None
@@ -81,12 +85,12 @@ class _Upload:
                 data.close()
                 raise
             connection.finish(data)
-        sha256 = digest.hexdigest() if digest is not None else None
+            sha256 = digest.hexdigest() if hashed else None
         if not _verify_and_publish(connection, self.part, self.remote, self.sent, sha256):
             self.drop(connection)
             raise NotVerified(f"the {size} bytes sent did not arrive unchanged")
 
-    def _resume(self, connection: Connection, file: io.FileIO, digest: hashlib._Hash | None) -> socket.socket | None:
+    def _resume(self, connection: Connection, file: io.FileIO, digest: StreamHash | None) -> socket.socket | None:
         """Go on where an earlier attempt ended; None if that is not possible or not worth it."""
         if self.sent < RESUME_FROM or "REST" not in connection.features:
             return None

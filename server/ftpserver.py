@@ -42,6 +42,7 @@ from dsgo import settings
 from dsgo.errors import DSGoError, ServiceError, SettingError
 from dsgo.ftp_bundle import BundleError, Unpacker, pack_folder
 from dsgo.ftp_certificate import ensure_certificate
+from dsgo.ftp_hash import StreamHash
 from dsgo.ftp_names import PART_LIFETIME_S, is_part
 
 PERMISSIONS = "elradfmw"  # everything but changing modes and times
@@ -97,7 +98,7 @@ class StoredFile(io.FileIO):
 
     def __init__(self, path: str, mode: str) -> None:
         super().__init__(path, mode)
-        self.digest = hashlib.sha256() if mode == "w" else None
+        self.digest = StreamHash() if mode == "w" else None
 
     def write(self, data: bytes) -> int:
         if self.digest is not None:
@@ -106,6 +107,12 @@ class StoredFile(io.FileIO):
         while rest:
             rest = rest[super().write(rest) :]
         return len(data)
+
+    def close(self) -> None:
+        """Close the file; its hash can still be asked for."""
+        super().close()
+        if self.digest is not None:
+            self.digest.close()
 
     def sha256(self) -> str:
         """SHA-256 of the whole file, as hexadecimal."""
@@ -177,19 +184,26 @@ class ConfinedFS(AbstractedFS):
 
     def format_mlsx(self, basedir: str, listing: list[str], perms: str, facts: list[str], ignore_err: bool = True):
         """Lines of MLSD and MLST with the facts that a store's client needs."""
-        for name in listing:
+        yield self.mlsd(basedir, listing, ignore_err)
+
+    def mlsd(self, folder: str, names: list[str], ignore_err: bool = True) -> bytes:
+        """Lines for the given names in a folder."""
+        lines = []
+        second, modified = None, ""
+        for name in names:
             try:
-                status = os.stat(f"{basedir}/{name}")
+                status = os.stat(f"{folder}/{name}")
             except OSError:
                 if not ignore_err:
                     raise
                 continue
-            modified = time.strftime("%Y%m%d%H%M%S", time.gmtime(status.st_mtime))
+            if second != (second := int(status.st_mtime)):  # most files of a run come in the same few seconds
+                modified = time.strftime("%Y%m%d%H%M%S", time.gmtime(second))
             if stat.S_ISDIR(status.st_mode):
-                line = f"modify={modified};type=dir; {name}\r\n"
+                lines.append(f"modify={modified};type=dir; {name}\r\n")
             else:
-                line = f"modify={modified};size={status.st_size};type=file; {name}\r\n"
-            yield line.encode("utf-8", "replace")
+                lines.append(f"modify={modified};size={status.st_size};type=file; {name}\r\n")
+        return "".join(lines).encode("utf-8", "replace")
 
 
 class FixedPassiveDTP(PassiveDTP):
@@ -361,7 +375,7 @@ class StoreHandler(FTPHandler):
             self.respond("501 No such directory.")
             return
         try:
-            listing = b"".join(self.fs.format_mlsx(path, self.fs.listdir(path), "", []))
+            listing = self.fs.mlsd(path, self.fs.listdir(path))
         except OSError as error:
             self.respond(f"550 {error.strerror}.")
         else:

@@ -426,7 +426,7 @@ FTPArtifactRepository(sys.argv[1]).log_artifact(sys.argv[2])
 
 def test_a_killed_client_leaves_nothing_under_the_name(repository, tmp_path, foreign):
     file = tmp_path / "large.bin"
-    file.write_bytes(os.urandom(300 << 20))
+    file.write_bytes(os.urandom(100 << 20))
     command = [sys.executable, "-c", UPLOAD, repository.artifact_uri, str(file)]
     folder = foreign.root / repository._root.strip("/")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as client:

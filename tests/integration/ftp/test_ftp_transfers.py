@@ -232,7 +232,7 @@ repository.log_artifact(sys.argv[2])
 
 def test_a_killed_client_leaves_nothing_under_the_name(own_store, tmp_path):
     file = tmp_path / "large.bin"
-    file.write_bytes(os.urandom(400 * MB))
+    file.write_bytes(os.urandom(150 * MB))
     with subprocess.Popen(
         [sys.executable, "-c", UPLOAD, own_store.uri, str(file)], env=own_store.environ, stdout=subprocess.PIPE
     ) as client:
