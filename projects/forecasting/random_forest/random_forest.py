@@ -37,7 +37,7 @@ def forest(trees: int, smallest_leaf: int, seed: int) -> RandomForestRegressor:
 def train() -> None:
     """Back-test every setting, finish with the best."""
     options = parser(__doc__.splitlines()[0])
-    options.add_argument("--trees", type=int, default=60, help="trees in each forest")
+    options.add_argument("--trees", type=int, default=40, help="trees in each forest")
     options = options.parse_args()
     if options.trees < 1:
         raise SettingError("trees", options.trees, "1 or more")
