@@ -37,6 +37,7 @@ class Foreign:
 
     user = "artist"
     password = PASSWORD
+    resumes_uploads = True
     account = "nobody"  # of the system, to act as: the servers refuse to act as root
 
     def __init__(self, folder: Path, port: int, tls: bool) -> None:
@@ -124,6 +125,8 @@ rsa_private_key_file={self.key}
 class ProFTPD(Foreign):
     """Hash commands; neither overwrites nor resumes, by its defaults."""
 
+    resumes_uploads = False
+
     def command(self) -> list[str]:
         accounts = str(self.folder / "accounts")
         self.tool(
@@ -173,7 +176,9 @@ TLSLog {self.folder / "tls.log"}
 
 
 class Pure_FTPd(Foreign):
-    """MLSD, no hash."""
+    """MLSD, no hash; drops what was interrupted."""
+
+    resumes_uploads = False
 
     def command(self) -> list[str]:
         accounts, base = str(self.folder / "accounts"), str(self.folder / "accounts.pdb")
@@ -336,9 +341,10 @@ def test_interrupted_transfers_are_completed(repository, tmp_path, foreign):
         relay.cut_after(6 << 20)
         FTPArtifactRepository(uri).log_artifact(file)
         assert relay.cuts == 1
+        assert (relay.moved < 16 << 20) is foreign.resumes_uploads
         relay.cut_after(6 << 20)
         FTPArtifactRepository(uri)._download_file("large.bin", tmp_path / "back.bin")
-        assert relay.cuts == 2
+        assert relay.cuts == 2 and relay.moved < 16 << 20
     assert content(foreign.root / "artifacts/relayed") == {"large.bin": hashlib.sha256(file.read_bytes()).hexdigest()}
     assert (tmp_path / "back.bin").read_bytes() == file.read_bytes()
 
@@ -349,7 +355,7 @@ class Relay:
     host = "127.0.0.3"
 
     def __init__(self, port: int, passive: range) -> None:
-        self.cuts = 0
+        self.cuts = self.moved = 0
         self._left = float("inf")
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -357,7 +363,7 @@ class Relay:
         self._listeners = [socket.create_server((self.host, number)) for number in (port, *passive)]
 
     def cut_after(self, count: int) -> None:
-        self._left = count
+        self._left, self.moved = count, 0
 
     def __enter__(self) -> Relay:
         for listener in self._listeners:
@@ -400,6 +406,7 @@ class Relay:
             while data := source.recv(1 << 16):
                 target.sendall(data)
                 self._left -= len(data)
+                self.moved += len(data)
                 if self._left < 0:
                     self._left, self.cuts = float("inf"), self.cuts + 1
                     self._cut()
