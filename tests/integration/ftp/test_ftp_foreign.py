@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,9 +71,9 @@ class Foreign:
         path.chmod(mode)
         return str(path)
 
-    def tool(self, *command: str, text: str) -> None:
+    def tool(self, *command: str, text: str) -> str:
         environ = {**os.environ, "PATH": PATH, "LD_LIBRARY_PATH": LIBRARIES}
-        subprocess.run(command, input=text, env=environ, check=True, capture_output=True, text=True)
+        return subprocess.run(command, input=text, env=environ, check=True, capture_output=True, text=True).stdout
 
 
 class Vsftpd(Foreign):
@@ -182,11 +183,9 @@ class Pure_FTPd(Foreign):
 
     def command(self) -> list[str]:
         accounts, base = str(self.folder / "accounts"), str(self.folder / "accounts.pdb")
-        self.tool(
-            *("pure-pw", "useradd", self.user, "-f", accounts, "-u", self.uid, "-g", self.uid),
-            *("-d", str(self.root)),
-            text=f"{self.password}\n{self.password}\n",
-        )
+        # Not by `pure-pw useradd`: its hash of the password takes the server seconds for each connection.
+        hashed = self.tool("openssl", "passwd", "-6", "-stdin", text=self.password).strip()
+        self.write("accounts", f"{self.user}:{hashed}:{self.uid}:{self.uid}::{self.root}/./::::::::::::\n")
         self.tool("pure-pw", "mkdb", base, "-f", accounts, text="")
         command = [self.program(), "-S", f"{settings.HOST},{self.port}", "-l", f"puredb:{base}", "-A", "-E", "-H"]
         command += ["-p", f"{self.passive[0]}:{self.passive[-1]}", "-c", "60", "-C", "50", "-g", f"{self.folder}/pid"]
@@ -208,6 +207,7 @@ def foreign(request, free_port):
     if os.getuid() != 0:
         pytest.skip(f"{kind.__name__} must be started by root to change to another user")
     folder = Path(tempfile.mkdtemp(prefix=kind.__name__))  # pytest's own are closed to other users
+    request.addfinalizer(partial(shutil.rmtree, folder))
     folder.chmod(0o755)
     server = kind(folder, free_port(), tls)
     log = server.folder / "log"
@@ -229,7 +229,6 @@ def foreign(request, free_port):
         ftp_connection.close_pools()
         process.terminate()
         process.wait(20)
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
