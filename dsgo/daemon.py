@@ -29,7 +29,7 @@ from dsgo.settings import Settings
 POLL = 0.1  # seconds between two looks at something awaited
 CALL_TIMEOUT = 15.0  # seconds that supervisord may take for an answer; it never blocks longer than a moment
 START_DEADLINE = 30.0
-STOP_DEADLINE = 30.0  # supervisord kills after 10 s what has not ended
+STOP_DEADLINE = 40.0  # supervisord kills after 25 s at most what has not ended
 ORPHAN_DEADLINE = 10.0
 SOCKET_PATH_LIMIT = 103 - len(".4194304")  # bytes of sun_path on macOS, less what supervisord appends while it binds
 
