@@ -7,6 +7,7 @@ features become numbers. The regressor learns all targets at once, each divided 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from dsgo.level import Level, fit_level
 from dsgo.sun import sine_of_elevation
 from dsgo.tables import check_inputs
 
-FORECAST, P10, P90, NAIVE = "forecast", "p10", "p90", "naive"
+FORECAST, P10, P90 = "forecast", "p10", "p90"
 HEADROOM = 1.05  # above the largest share of the level ever recorded: a record may be broken, by a little
 DARK_SHARE = 1e-3  # a share of the scale below which a recorded value counts as nothing
 
@@ -95,18 +96,14 @@ class Forecaster:
         levels = self._level_at(table.index)
         columns = {}
         for i, target in enumerate(self.targets):
-            unit = levels[:, i] * self.scale[i]
-            dark = self._dark(target, table.index)
-            limit = lambda values, unit=unit, i=i, dark=dark, target=target: np.where(  # noqa: E731
-                dark, 0.0, np.clip(values * unit, self._spec(target)["minimum"], self.most[i] * levels[:, i])
-            )
-            point = limit(relative[:, i])
+            limited = partial(self._limited, i, levels[:, i], self._dark(target, table.index))
+            point = limited(relative[:, i])
             columns[f"{target}_{FORECAST}"] = point
             columns[f"{target}_level"] = levels[:, i]
             if target in self.intervals:
                 low, high = self.intervals[target].around(relative[:, i], features[:, self.telling])
-                columns[f"{target}_{P10}"] = np.minimum(limit(low), point)
-                columns[f"{target}_{P90}"] = np.maximum(limit(high), point)
+                columns[f"{target}_{P10}"] = np.minimum(limited(low), point)
+                columns[f"{target}_{P90}"] = np.maximum(limited(high), point)
         return pd.DataFrame(columns, index=table.index)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -146,6 +143,12 @@ class Forecaster:
                 column=self.info["timestamp"],
                 row=int(order[at]) + 1,
             )
+
+    def _limited(self, target: int, level: np.ndarray, dark: np.ndarray, relative: np.ndarray) -> np.ndarray:
+        """What the regressor says (divided by level and scale) in the target's unit, within what is physically possible."""
+        least = self._spec(self.targets[target])["minimum"]
+        values = np.clip(relative * level * self.scale[target], least, self.most[target] * level)
+        return np.where(dark, 0.0, values)
 
     def _level_at(self, index: pd.DatetimeIndex) -> np.ndarray:
         return np.column_stack([level.at(index) for level in self.levels])

@@ -27,17 +27,19 @@ class Intervals:
     Attributes:
         edges: forecasts at which the groups meet, shape (groups − 1,).
         lower, upper: quantiles of the scaled errors in each group, shape (groups,).
-        size: log-linear model of an error's usual size.
+        size: linear model of the logarithm of an error's usual size.
+        seen: least and largest logarithm that is believed: no hour is easier or harder than those of the calibration.
     """
 
     edges: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
     size: Ridge
+    seen: tuple[float, float]
 
     def around(self, forecast: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """10 % and 90 % bounds. `forecast` (n,) and `features` (n, k, standardised) as in `fit_intervals`."""
-        usual = _usual_size(self.size, forecast, features)
+        usual = _usual_size(self.size, self.seen, _describe(forecast, features))
         group = np.searchsorted(self.edges, forecast)
         return forecast + np.minimum(self.lower[group], 0.0) * usual, forecast + np.maximum(
             self.upper[group], 0.0
@@ -59,15 +61,15 @@ def fit_intervals(forecast: np.ndarray, error: np.ndarray, features: np.ndarray)
         raise ValueError(f"intervals need at least {FEWEST_ROWS} out-of-sample rows, not {len(forecast)}")
     described = _describe(forecast, features)
     size = Ridge(RIDGE).fit(described, np.log(np.abs(error) + SMALLEST))
-    size.range_ = np.quantile(size.predict(described), [0.01, 0.99])  # no wider or narrower than hours that were seen
-    scaled = error / _usual_size(size, forecast, features)
+    seen = tuple(np.quantile(size.predict(described), [0.01, 0.99]))
+    scaled = error / _usual_size(size, seen, described)
     edges = np.quantile(forecast, np.arange(1, GROUPS) / GROUPS)
     group = np.searchsorted(edges, forecast)
     lower, upper = np.empty(GROUPS), np.empty(GROUPS)
     for g in range(GROUPS):
         chosen = scaled[group == g] if np.sum(group == g) >= FEWEST_ROWS else scaled
         lower[g], upper[g] = _conformal(chosen, LOWER), _conformal(chosen, UPPER)
-    return Intervals(edges, lower, upper, size)
+    return Intervals(edges, lower, upper, size, seen)
 
 
 def _conformal(scaled: np.ndarray, share: float) -> float:
@@ -82,5 +84,5 @@ def _describe(forecast: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.column_stack([features, np.sqrt(at_least_0), at_least_0, at_least_0**2])
 
 
-def _usual_size(size: Ridge, forecast: np.ndarray, features: np.ndarray) -> np.ndarray:
-    return np.exp(np.clip(size.predict(_describe(forecast, features)), *size.range_))
+def _usual_size(size: Ridge, seen: tuple[float, float], described: np.ndarray) -> np.ndarray:
+    return np.exp(np.clip(size.predict(described), *seen))

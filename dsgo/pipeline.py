@@ -62,13 +62,13 @@ def execute(settings: Settings, collection: Collection, data: str) -> dict:
     """Run the steps that have no finished run to reuse; return the finished run of each step by name."""
     from mlflow.tracking import MlflowClient
 
-    from dsgo import tags
+    from dsgo import flow, tags
 
     flow_file = collection.path.with_name("flow.py")
     client = MlflowClient()
     if client.get_experiment_by_name(collection.experiment) is None:
         client.create_experiment(collection.experiment)
-    steps = load_steps(flow_file, data)
+    steps = flow.load(flow_file).steps(data)
     done, why = plan(steps, collection)
     if len(done) == len(steps):
         for step in steps:
@@ -118,13 +118,6 @@ def plan(steps: Sequence, collection: Collection) -> tuple[dict, dict[str, str]]
         else:
             done[step.name] = found
     return done, why
-
-
-def load_steps(flow_file, data: str) -> list:
-    """The steps of a collection's `flow.py`, without importing the orchestrator's machinery twice."""
-    from dsgo.flow import load
-
-    return load(flow_file).steps(data)
 
 
 def _orchestrate(settings: Settings, flow_file, data: str, parent: str) -> list[str]:

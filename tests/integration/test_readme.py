@@ -1,4 +1,7 @@
-"""Every command of the README works as printed, and its table names every step."""
+"""What the README prints works as printed, and its table names every step.
+
+`make run` and `make run DATA=opsd` are tried by test_pipeline.py and test_sources.py through the commands behind them.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import os
 import re
 import subprocess
 from pathlib import Path
-
-import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TEXT = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -62,8 +63,3 @@ def test_plain_mlflow_commands_work_one_after_the_other(servers):
     done = bash('eval "$(make -s env)"\n' + train.replace("<id>", dataset))
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"window 2016-07 to 2017-01: solar_GW RMSE [\d.]+", done.stdout)
-
-
-@pytest.mark.parametrize("words", ["make run\n", "make run DATA=opsd"])
-def test_what_other_tests_run_is_printed_so(words):
-    assert block_with(words)  # test_pipeline.py and test_sources.py run what these commands run

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +34,7 @@ PASSWORD = "a secret:with/signs"
 NAMES = ["plain.txt", "with space.txt", "ünï–код 数据.csv", "-dash", "per%20cent", "a;b=c;d", ".hidden", "two  spaces"]
 
 
-class Foreign:
+class Foreign(ABC):
     """A server in a folder of its own, with one account that sees `root`."""
 
     user = "artist"
@@ -58,8 +59,8 @@ class Foreign:
     def uid(self) -> str:
         return str(pwd.getpwnam(self.account).pw_uid)
 
-    def command(self) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def command(self) -> list[str]: ...
 
     @classmethod
     def program(cls) -> str | None:
