@@ -269,11 +269,12 @@ def under_tls(plain: settings.Settings, tls: settings.Settings, folder: Path, ro
 
 
 def one_large_file(current: settings.Settings, folder: Path, megabytes: int, rounds: int) -> tuple[list[Row], float]:
-    """Also returns how many MB the memory of this process grew by."""
+    """Also returns how many MB the memory of this process grew by. All files are new ones: to write over one gives raw
+    ftplib, which first cuts it to nothing, memory that the system has at hand."""
     up = Row(f"up one file of {megabytes} MB", "raw ftplib STOR", 0.9)
     down = Row(f"down one file of {megabytes} MB", "raw ftplib RETR", 0.9)
     use(current)
-    large, back = folder / "large.bin", folder / "back.bin"
+    large, raw_back, back = folder / "large.bin", folder / "raw-back.bin", folder / "back.bin"
     with large.open("wb") as file:
         for _ in range(megabytes):
             file.write(os.urandom(MB))
@@ -304,15 +305,23 @@ def one_large_file(current: settings.Settings, folder: Path, megabytes: int, rou
             with large.open("rb") as file:
                 ftp.storbinary("STOR artifacts/raw.bin", file)
 
+        def remove() -> None:
+            for file in (raw_back, back):
+                file.unlink(missing_ok=True)
+            ours.delete_artifacts("large.bin")
+            with contextlib.suppress(ftplib.error_perm):
+                ftp.delete("artifacts/raw.bin")
+
         def retrieve() -> None:
-            with back.open("wb") as file:
+            with raw_back.open("wb") as file:
                 ftp.retrbinary("RETR artifacts/raw.bin", file.write)
 
         for _ in range(rounds):
+            remove()
             up.time(store, partial(watched, partial(ours.log_artifact, large)))
             down.time(retrieve, partial(watched, partial(ours._download_file, "large.bin", back)))
     grown = (highest - before) / MB
-    for file in (large, back):
+    for file in (large, raw_back, back):
         file.unlink()
     return [up, down], grown
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -120,6 +121,7 @@ class FTPArtifactRepository(ArtifactRepository):
         self._uri_user = unquote(user) if user else None
         self._uri_password = unquote(password) if colon else None
         self._login: Login | None = None
+        self._server: Server | None = None  # found at the first use, and asked for nothing after
         if self._tls:
             self._check_host_policy()
 
@@ -189,9 +191,9 @@ class FTPArtifactRepository(ArtifactRepository):
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """What lies directly in the directory `path`; empty if that is a file or not there."""
         relative = self._relative(path)
-        entries = self._entries(self._remote(relative)) or []
-        shown = sorted((entry for entry in entries if not is_part(entry.name)), key=lambda entry: entry.name)
-        return [FileInfo(posixpath.join(relative, entry.name), entry.is_dir, entry.size) for entry in shown]
+        folder = relative + "/" if relative else ""
+        entries = sorted(self._entries(self._remote(relative)) or [], key=itemgetter(0))
+        return [FileInfo(folder + name, is_dir, size) for name, is_dir, size in entries if not is_part(name)]
 
     def _is_directory(self, artifact_path: str | None) -> bool:
         remote = self._remote(self._relative(artifact_path))
@@ -282,18 +284,20 @@ class FTPArtifactRepository(ArtifactRepository):
             raise _invalid(self._address, relative, f"this name is refused: {error}", "Rename it.") from None
 
     def _pool(self, remote: str) -> Pool:
-        if self._login is None:
-            try:
-                self._login = find_login(self._host, self._port, self._uri_user, self._uri_password)
-            except netrc.NetrcParseError as error:
-                raise _invalid(
-                    self._address, remote, f"no login: {error}", "Mend the file, and `chmod 600` it."
-                ) from None
+        if self._server is None:
+            self._server = self._find_server(remote)
+        return pool_for(self._server)  # asked for each time: a forked child has pools of its own
+
+    def _find_server(self, remote: str) -> Server:
+        try:
+            self._login = find_login(self._host, self._port, self._uri_user, self._uri_password)
+        except netrc.NetrcParseError as error:
+            raise _invalid(self._address, remote, f"no login: {error}", "Mend the file, and `chmod 600` it.") from None
         if self._login is None:
             raise _invalid(
                 self._address, remote, "no login is known for this server.", NO_LOGIN_REMEDY.format(host=self._host)
             )
-        return pool_for(Server(self._host, self._port, self._login.user, self._login.password, *self._encryption()))
+        return Server(self._host, self._port, self._login.user, self._login.password, *self._encryption())
 
     def _encryption(self) -> tuple[bool, str | None]:
         """Whether to use TLS, and the file with the authority to check the server against (None: the system's).

@@ -156,6 +156,19 @@ class _Wire:
         self.finish(data)
         return b"".join(chunks)
 
+    def receive_reply(self, command: str) -> bytes:
+        """The lines that `command` sends within its reply, 250, on the control connection."""
+        self.putcmd(command)
+        first = self.getline()
+        if not first.startswith("250-"):
+            raise {"4": ftplib.error_temp, "5": ftplib.error_perm}.get(first[:1], ftplib.error_proto)(first)
+        lines = []
+        while not (line := self.file.readline()).startswith("250 "):
+            if not line:
+                raise EOFError
+            lines.append(line)
+        return "".join(lines).encode("latin-1")
+
     def is_directory(self, path: str) -> bool:
         """Whether `path` is a directory that may be entered."""
         try:

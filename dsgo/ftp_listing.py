@@ -16,6 +16,7 @@ _UNIX = re.compile(
     r"(?P<kind>[-dlbcps])[-rwxsStTlL+.@]{9,11}\s+\d+\s+(?:\S+\s+){1,2}?(?P<size>\d+)\s+"
     r"(?:[A-Za-z]{3}\s+\d{1,2}|\d{1,2}\s+[A-Za-z]{3}|\d{4}-\d\d-\d\d)\s+(?:\d{1,2}:\d\d|\d{4}) (?P<name>.+)"
 )
+_SIZE = re.compile(r";size=([0-9]+);")
 # `11-21-25 09:31AM <DIR> name`: Microsoft's
 _DOS = re.compile(r"\d\d-\d\d-\d{2,4}\s+\d\d:\d\d(?:[AP]M)?\s+(?:(?P<dir><DIR>)|(?P<size>\d+)) +(?P<name>.+)")
 
@@ -36,6 +37,8 @@ def list_directory(connection: Connection, path: str) -> list[Entry] | None:
     """
     if "MLST" in connection.features or "MLSD" in connection.features:
         try:
+            if "SITE MLSD" in connection.features:  # DSGo's own server needs no data connection for it
+                return parse_mlsd(_text(connection.receive_reply(f"SITE MLSD {path}")))
             return parse_mlsd(_text(connection.receive_all(f"MLSD {path}")))
         except ftplib.error_perm as error:
             if not connection.is_directory(path):
@@ -93,19 +96,14 @@ def parse_mlsd(text: str) -> list[Entry]:
     for line in _lines(text):
         facts, _, name = line.partition(" ")
         facts = f";{facts.lower()};"
-        kind = _fact(facts, ";type=") or "file"
+        is_dir = ";type=dir;" in facts
         if "/" in name:  # some servers give whole paths
             name = name.rpartition("/")[2]
-        if kind in ("cdir", "pdir") or name in ("", ".", ".."):
+        if name in ("", ".", "..") or ";type=cdir;" in facts or ";type=pdir;" in facts:
             continue
-        size = "" if kind == "dir" else _fact(facts, ";size=")
-        entries.append(Entry(name, kind == "dir", int(size) if size.isdecimal() else None))
+        size = None if is_dir else _SIZE.search(facts)
+        entries.append(Entry(name, is_dir, int(size[1]) if size else None))
     return entries
-
-
-def _fact(facts: str, key: str) -> str:
-    begin = facts.find(key)
-    return facts[begin + len(key) : facts.index(";", begin + len(key))] if begin >= 0 else ""
 
 
 def parse_list(text: str) -> list[Entry] | None:

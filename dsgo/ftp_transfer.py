@@ -6,21 +6,20 @@ import contextlib
 import ftplib
 import hashlib
 import io
-import itertools
 import os
 import posixpath
 import re
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_files
 from dsgo.ftp_connection import DEAD, Connection, InsecureServer, LoginRefused, Pool, ServerGone
-from dsgo.ftp_hash import RING, StreamHash
+from dsgo.ftp_hash import BLOCK, FileHash
 from dsgo.ftp_listing import size_of
 from dsgo.ftp_names import part_name
 
-BLOCK = 1 << 20
 BUNDLE_BLOCK = 1 << 18
 RESUME_FROM = 1 << 22  # bytes that must have arrived for a resumption to be worth its round trips
 HASH_BYTES_PER_S = 20e6  # a server that hashes slower than this is taken for dead
@@ -66,49 +65,59 @@ class _Upload:
 
     def attempt(self, connection: Connection) -> None:
         """Send what is missing, verify, and give the file its name."""
-        with self.local.open("rb", buffering=0) as file, contextlib.closing(StreamHash()) as digest:
+        with self.local.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            hashed = offers_sha256(connection)
-            data = self._resume(connection, file, digest if hashed else None) or self._begin(connection, file)
-            buffers = [memoryview(bytearray(max(1, min(BLOCK, size)))) for _ in range(RING if size > BLOCK else 1)]
-            try:
-                for buffer in itertools.cycle(buffers):
-                    if not (count := file.readinto(buffer)):
-                        break
-                    if hashed:
-                        digest.update(buffer[:count])
-                    data.sendall(buffer[:count])
-                    self._moved(count)
-            except DEAD as error:
-                raise connection.reason_for_break(data, error) from None
-            except BaseException:
-                data.close()
-                raise
-            connection.finish(data)
-            sha256 = digest.hexdigest() if hashed else None
+            with contextlib.closing(FileHash(self.local, size if offers_sha256(connection) else 0)) as digest:
+                offset = self._resumable(connection, size)
+                data = offset and self._resume(connection, offset)
+                if not data:
+                    offset, data = 0, self._begin(connection)
+                try:
+                    self._send(data, file, offset, size)
+                except DEAD as error:
+                    raise connection.reason_for_break(data, error) from None
+                except BaseException:
+                    data.close()
+                    raise
+                connection.finish(data)
+                sha256 = digest.hexdigest() if offers_sha256(connection) else None
         if not _verify_and_publish(connection, self.part, self.remote, self.sent, sha256):
             self.drop(connection)
             raise NotVerified(f"the {size} bytes sent did not arrive unchanged")
 
-    def _resume(self, connection: Connection, file: io.FileIO, digest: StreamHash | None) -> socket.socket | None:
-        """Go on where an earlier attempt ended; None if that is not possible or not worth it."""
+    def _send(self, data: socket.socket, file: io.FileIO, offset: int, size: int) -> None:
+        """Send the file from `offset` to `size`. The kernel does it where it can, without copies through Python."""
+        through_python = size <= BLOCK or isinstance(data, ssl.SSLSocket)
+        file.seek(offset)
+        buffer = memoryview(bytearray(max(1, min(BLOCK, size)))) if through_python else None
+        while offset < size:
+            if through_python:
+                count = file.readinto(buffer[: size - offset])
+                data.sendall(buffer[:count])
+            else:
+                count = data.sendfile(file, offset, min(BLOCK, size - offset))
+            if not count:
+                return  # cut short meanwhile: it will not verify
+            offset += count
+            self._moved(count)
+
+    def _resumable(self, connection: Connection, size: int) -> int:
+        """How many bytes of an earlier attempt lie on the server; 0 where going on is not possible or not worth it."""
         if self.sent < RESUME_FROM or "REST" not in connection.features:
-            return None
-        offset = min(size_of(connection, self.part) or 0, self.sent, os.fstat(file.fileno()).st_size)
-        if offset < RESUME_FROM:
-            return None
+            return 0
+        offset = min(size_of(connection, self.part) or 0, self.sent, size)
+        return offset if offset >= RESUME_FROM else 0
+
+    def _resume(self, connection: Connection, offset: int) -> socket.socket | None:
+        """Go on after `offset` bytes; None if the server refuses, as many are set up to."""
         try:
             data = connection.open_data(f"STOR {self.part}", offset)
-        except (ftplib.error_perm, ftplib.error_temp):  # many servers are set up to not allow it
+        except (ftplib.error_perm, ftplib.error_temp):
             return None
         self._moved(offset - self.sent)
-        if digest is None:
-            file.seek(offset)
-        while digest is not None and file.tell() < offset:
-            digest.update(file.read(min(BLOCK, offset - file.tell())) or bytes(1))  # a file cut short will not verify
         return data
 
-    def _begin(self, connection: Connection, file: io.FileIO) -> socket.socket:
+    def _begin(self, connection: Connection) -> socket.socket:
         """Start from the first byte, under a new name: some servers would not overwrite the old part."""
         if self.sent:
             self.drop(connection)

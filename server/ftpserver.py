@@ -53,6 +53,7 @@ WRONG_LOGIN_DELAY_S = 3
 LONGEST_USER = 128
 DRAIN_S = 20  # how long a stop waits for transfers; the supervisor must wait a little longer
 SWEEP_EVERY_S = 3600
+STORE_FEATURES = ("HASH SHA-256*", "XSHA256", "SITE MLSD", "SITE PACK", "SITE PUBLISH", "SITE UNPACK")
 BLOCK = 1 << 18
 
 log = logging.getLogger("dsgo.ftpserver")
@@ -184,18 +185,19 @@ class ConfinedFS(AbstractedFS):
 
     def format_mlsx(self, basedir: str, listing: list[str], perms: str, facts: list[str], ignore_err: bool = True):
         """Lines of MLSD and MLST with the facts that a store's client needs."""
-        yield self.mlsd(basedir, listing, ignore_err)
+        yield self.mlsd(basedir, listing, ignore_err).encode("utf-8", "replace")
 
-    def mlsd(self, folder: str, names: list[str], ignore_err: bool = True) -> bytes:
-        """Lines for the given names in a folder."""
+    def mlsd(self, folder: str, names: list[str], ignore_err: bool = True) -> str:
+        """Lines for the given names in a folder, but for names that no command could have: they have line breaks."""
         lines = []
         second, modified = None, ""
-        for name in names:
-            try:
-                status = os.stat(f"{folder}/{name}")
-            except OSError:
-                if not ignore_err:
-                    raise
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # saves walking down to the folder for each name
+        try:
+            found = [(name, self._status(name, opened, ignore_err)) for name in names]
+        finally:
+            os.close(opened)
+        for name, status in found:
+            if status is None or "\n" in name or "\r" in name:
                 continue
             if second != (second := int(status.st_mtime)):  # most files of a run come in the same few seconds
                 modified = time.strftime("%Y%m%d%H%M%S", time.gmtime(second))
@@ -203,7 +205,16 @@ class ConfinedFS(AbstractedFS):
                 lines.append(f"modify={modified};type=dir; {name}\r\n")
             else:
                 lines.append(f"modify={modified};size={status.st_size};type=file; {name}\r\n")
-        return "".join(lines).encode("utf-8", "replace")
+        return "".join(lines)
+
+    @staticmethod
+    def _status(name: str, folder: int, ignore_err: bool) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=folder)
+        except OSError:
+            if not ignore_err:
+                raise
+            return None
 
 
 class FixedPassiveDTP(PassiveDTP):
@@ -307,8 +318,14 @@ class StoreHandler(FTPHandler):
             "arg": True,
             "help": "Syntax: XSHA256 <SP> file-name (SHA-256 of a file).",
         },
+        "SITE MLSD": {
+            "perm": None,  # this and the next three check their path themselves
+            "auth": True,
+            "arg": True,
+            "help": "Syntax: SITE MLSD <SP> path (MLSD on the control connection).",
+        },
         "SITE PACK": {
-            "perm": None,  # this and the next two check their path themselves
+            "perm": None,
             "auth": True,
             "arg": True,
             "help": "Syntax: SITE PACK <SP> bytes <SP> path (send a folder's files up to that size as one bundle).",
@@ -329,7 +346,7 @@ class StoreHandler(FTPHandler):
 
     def __init__(self, connection: socket.socket, server: StoreServer, ioloop=None) -> None:
         super().__init__(connection, server, ioloop)
-        self._extra_feats = [*self._extra_feats, "HASH SHA-256*", "XSHA256", "SITE PACK", "SITE PUBLISH", "SITE UNPACK"]
+        self._extra_feats = [*self._extra_feats, *STORE_FEATURES]
         self.stored: StoredFile | None = None
         server.sessions.add(self)
 
@@ -379,7 +396,20 @@ class StoreHandler(FTPHandler):
         except OSError as error:
             self.respond(f"550 {error.strerror}.")
         else:
-            self.push_dtp_data(listing, cmd="MLSD")
+            self.push_dtp_data(listing.encode("utf-8", "replace"), cmd="MLSD")
+
+    def ftp_SITE_MLSD(self, name: str) -> None:
+        """Reply with the lines of MLSD on the control connection, which saves making a data connection."""
+        path = self.fs.ftp2fs(name)
+        try:
+            if not self.fs.validpath(path):
+                raise NotADirectoryError(errno.ENOTDIR, "The path is outside the root directory")
+            listing = self.fs.mlsd(path, self.fs.listdir(path))
+        except OSError as error:
+            self.respond(f"550 {error.strerror}.")
+        else:
+            self.push(f"250-Listing\r\n{listing}")
+            self.respond("250 End of list.")
 
     def ftp_XSHA256(self, path: str) -> None:
         """Reply with the SHA-256 of a file."""
@@ -483,7 +513,7 @@ class StoreHandler(FTPHandler):
     def log_cmd(self, cmd: str, arg: str, respcode: int, respstr: str) -> None:
         """One line for each change and for each refusal other than a question for what is not there."""
         changes = cmd in ("DELE", "RMD", "XRMD", "RNTO")
-        if changes or (respcode >= 400 and cmd not in ("CWD", "MKD", "SIZE", "MLSD", "USER", "PASS")):
+        if changes or (respcode >= 400 and cmd not in ("CWD", "MKD", "SIZE", "MLSD", "SITE MLSD", "USER", "PASS")):
             path = self._shown(arg) if self.fs is not None and arg.startswith("/") else arg
             self.log(f"{cmd} {path}: {respcode} {respstr}" if respcode >= 400 else f"{cmd} {path}")
 
