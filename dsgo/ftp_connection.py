@@ -11,7 +11,7 @@ import ftplib
 import os
 import posixpath
 import random
-import select
+import selectors
 import socket
 import ssl
 import threading
@@ -32,6 +32,8 @@ RETRY_DELAYS_S = (0.1, 0.3, 0.9, 2.7, 8.1)  # long enough for a supervisor to re
 
 DEAD = (EOFError, ConnectionError, TimeoutError, ssl.SSLError, ftplib.error_proto, ftplib.error_reply)
 DISK_FULL = ("no space left", "quota exceeded", "disk full", "insufficient storage")
+# Unlike select(), poll() is not limited to file descriptors below 1024; Windows has only the former.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 T = TypeVar("T")
 
 
@@ -196,10 +198,10 @@ class _Wire:
         """Whether an idle connection cannot be used: the server has spoken (421) or hung up, or no longer answers."""
         if self.sock is None or not self.in_step:
             return True
-        poller = select.poll()  # unlike select(), not limited to file descriptors below 1024
-        poller.register(self.sock, select.POLLIN)
-        if poller.poll(0):
-            return True
+        with _Selector() as selector:
+            selector.register(self.sock, selectors.EVENT_READ)
+            if selector.select(0):
+                return True
         if time.monotonic() - self.last_used > PROBE_AFTER_S:
             try:
                 with self.patience(PROBE_TIMEOUT_S - self.timeout):
