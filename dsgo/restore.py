@@ -78,7 +78,7 @@ def restore(settings: Settings, file: Path, say: Say = print) -> None:
 def _refuse(settings: Settings) -> None:
     if running := daemon.processes(settings):
         raise ServiceError(", ".join(running), "runs, and its files cannot be replaced.", "Stop it with `make down`.")
-    if settings.ftp_root.is_mount():
+    if settings.ftp_root.is_mount() and not settings.ftp_root.is_symlink():
         raise BackupError(settings.ftp_root, "is a mount point and cannot be moved aside.", "Mount its parent instead.")
 
 
