@@ -52,17 +52,17 @@ def backup(settings: Settings, to: Path | None = None, say: Say = print) -> Path
     """
     if not settings.tracking_database.exists():
         raise BackupError(settings.home, "there is nothing to back up yet.")
-    with only_one(settings, say) as scratch:
-        if exchange.unfinished(settings):
-            raise BackupError(settings.home, "a restore was interrupted here.", "`make up` finishes it.")
-        target = _target(settings, to)
-        try:
+    try:
+        with only_one(settings, say) as scratch:
+            if exchange.unfinished(settings):
+                raise BackupError(settings.home, "a restore was interrupted here.", "`make up` finishes it.")
+            target = _target(settings, to)
             require_space(settings.home, sum(path.stat().st_size for path in settings.databases if path.exists()))
             facts = {"format": FORMAT, "dsgo": __version__, **snapshot(settings, scratch)}
             with _part_of(target) as part:
                 files, total = _write(scratch, facts, part, target)
-        except (OSError, sqlite3.Error) as error:
-            raise BackupError(target, f"cannot be written: {error}.", "Nothing is left of it.") from error
+    except (OSError, sqlite3.Error) as error:
+        raise BackupError(to or settings.backups, f"no backup could be written: {error}.") from error
     say(f"Backup of {files:,} files, {megabytes(total)}: {target}")
     return target
 

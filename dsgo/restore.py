@@ -89,12 +89,15 @@ def _checked(tar: tarfile.TarFile, file: Path, settings: Settings) -> tuple[list
         BackupError, SettingError: as `restore`.
     """
     try:
-        *members, last = tar.getmembers()
-        digest = re.fullmatch(r"manifest-([0-9a-f]{64})\.json", last.name)[1]
-        content = tar.extractfile(last).read()
-    except (ValueError, TypeError, AttributeError):  # no member at all; another name; a folder
-        raise BackupError(file, "is no whole backup of DSGo: it does not end with its manifest.", UNTOUCHED) from None
-    if hashlib.sha256(content).hexdigest() != digest:
+        members = tar.getmembers()
+    except ValueError:  # tarfile does not make an error of its own of every damaged header
+        members = []
+    last = members.pop() if members else tarfile.TarInfo()
+    named = re.fullmatch(r"manifest-([0-9a-f]{64})\.json", last.name)
+    if named is None or not last.isreg():
+        raise BackupError(file, "is no whole backup of DSGo: it does not end with its manifest.", UNTOUCHED)
+    content = tar.extractfile(last).read()
+    if hashlib.sha256(content).hexdigest() != named[1]:
         raise BackupError(file, "is damaged: its manifest is not as it was written.", UNTOUCHED)
     said = json.loads(content)
     if said["format"] > FORMAT:

@@ -19,7 +19,7 @@ import pytest
 
 from dsgo import daemon, exchange, services
 from dsgo.backup import backup
-from dsgo.errors import BackupError
+from dsgo.errors import BackupError, ServiceError
 from dsgo.restore import restore
 from dsgo.settings import Settings, load
 
@@ -145,14 +145,14 @@ def test_everything_lost_while_it_is_written_to(new_settings: Callable[..., Sett
                 nonlocal last
                 for line in lines:
                     last = int(line)
-                    if last >= 6:
+                    if last >= 4:
                         done.set()
                 done.set()
 
             follower = threading.Thread(target=follow)
             follower.start()
             assert done.wait(120) and writer.poll() is None
-            while last < 16 or len(files) < 10:
+            while last < 12 or len(files) < 10:
                 assert writer.poll() is None
                 written.append(last)
                 files.append(backup(copy, tmp_path / f"{len(files)}.tar", silent))
@@ -160,6 +160,8 @@ def test_everything_lost_while_it_is_written_to(new_settings: Callable[..., Sett
             writer.kill()
             follower.join()
     assert len(set(written)) > 3, "the writer stood still meanwhile"
+    with pytest.raises(ServiceError, match="make down"):
+        restore(copy, files[0], silent)
 
     for process in [p for found in daemon.processes(copy).values() for p in found]:  # supervisord is one of them
         process.kill()

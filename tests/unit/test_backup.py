@@ -403,6 +403,9 @@ def test_places_that_cannot_be_written_to(copy: Settings, file: Path) -> None:
         backup(copy, file, silent)
     with pytest.raises(BackupError, match="its folder does not exist"):
         backup(copy, file.parent / "none" / "new.tar", silent)
+    copy.backups.write_text("a file where the folder should be")
+    with pytest.raises(BackupError, match=r"no backup could be written: .*File exists"):
+        backup(copy, say=silent)
     folder = file.parent / "folder"
     folder.mkdir()
     assert backup(copy, folder, silent).parent == folder
