@@ -7,6 +7,8 @@ PYTHONS = python3.11 python3.12 python3.13 python3
 PYTHON =
 COLLECTION = wind_solar
 DATA = sample
+TO =
+FROM =
 ARGS =
 BIN = .venv/bin
 DSGO = $(BIN)/python -m dsgo
@@ -14,9 +16,9 @@ HAVE = $(DSGO) --help >/dev/null 2>&1
 NONE = No server runs: there is no environment yet to run one.
 
 # Recipes read these from the environment: a file name with spaces or quotes needs no escaping.
-export DATA COLLECTION
+export DATA COLLECTION TO FROM
 
-.PHONY: help run test up down status restart serve dashboard report env lint lock bench clean
+.PHONY: help run test up down status restart serve dashboard report backup restore env lint lock bench clean
 
 help: ## show this list
 	@echo "make <command> [NAME=value …]"
@@ -49,6 +51,12 @@ dashboard: .venv/made ## start the dashboard
 
 report: .venv/made ## write the weekly report; ARGS go to report/create_report.py
 	@$(DSGO) report $(ARGS)
+
+backup: .venv/made ## write all artifacts and databases into one file while everything runs; TO=file or folder
+	@$(DSGO) backup --to "$$TO"
+
+restore: .venv/made ## replace all artifacts and databases by those of a backup, FROM=file; keeps the present ones aside
+	@$(DSGO) restore "$$FROM"
 
 env: .venv/made ## print what plain mlflow commands need: eval "$$(make -s env)"
 	@$(DSGO) env

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dsgo import services, wheel
-from dsgo.errors import DSGoError, SourceError
+from dsgo import backup, restore, services, wheel
+from dsgo.errors import BackupError, DSGoError, SourceError
 from dsgo.settings import Settings, load, prepare
 
 SOURCE_NAMES = ("sample", "opsd")  # what DATA can be besides a file or a URL
@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     add(_dashboard, "dashboard", "Start the dashboard.")
     add(_report, "report", "Write the weekly report; further arguments go to report/create_report.py.")
     add(_env, "env", 'Print what plain mlflow commands need: eval "$(make -s env)".')
+    sub = add(_backup, "backup", "Write all artifacts and databases into one file; servers may run.")
+    sub.add_argument("--to", default="", help="a new file, or a folder; default: the folder backups of the state")
+    sub = add(_restore, "restore", "Replace all artifacts and databases by those of a backup; servers must be stopped.")
+    sub.add_argument("file", help="a file that `backup` has written")
     sub = add(_run, "run", "Run a collection's pipeline, from raw data to report, dashboard and REST endpoint.")
     sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub.add_argument(
@@ -119,6 +123,16 @@ def _env(settings: Settings, options: argparse.Namespace) -> None:
     others = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder != here]
     for name, value in {**settings.child_environment(), "PATH": os.pathsep.join([here, *others])}.items():
         _say(f"export {name}={shlex.quote(value)}")
+
+
+def _backup(settings: Settings, options: argparse.Namespace) -> None:
+    backup.backup(settings, Path(options.to).expanduser().absolute() if options.to else None, _say)
+
+
+def _restore(settings: Settings, options: argparse.Namespace) -> None:
+    if not options.file:
+        raise BackupError("FROM", "names no file.", f"Backups usually lie in {settings.backups}.")
+    restore.restore(settings, Path(options.file).expanduser().absolute(), _say)
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int | None:

@@ -6,6 +6,7 @@ DSGoError                 anything a user can mend: shown as one message, withou
 ├── SourceError           raw data cannot be fetched or read
 ├── StoreError            the FTP store refused or failed
 ├── ServiceError          a server does not start, answer or stop
+├── BackupError           a backup cannot be written or restored
 ├── StepError             a step of a pipeline failed
 ├── RegistryError         the registry has not what was asked for
 │   └── NoProductionModel no version is in Production yet
@@ -69,6 +70,14 @@ class ServiceError(DSGoError):
     def __init__(self, service: str, problem: str, remedy: str = "") -> None:
         self.service = service
         super().__init__(f"{service}: {problem}", remedy)
+
+
+class BackupError(DSGoError):
+    """A backup cannot be written or restored. `file` is the one at fault."""
+
+    def __init__(self, file: object, problem: str, remedy: str = "") -> None:
+        self.file = str(file)
+        super().__init__(f"{file}: {problem}", remedy)
 
 
 class StepError(DSGoError):

@@ -25,6 +25,7 @@ if "mlflow" not in sys.modules:
     del sys.modules[__name__]
 
 from mlflow.entities import FileInfo
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact import host_policy
@@ -347,7 +348,7 @@ class FTPArtifactRepository(ArtifactRepository):
 
     @contextlib.contextmanager
     def _progress(self, title: str, total: int | None) -> Iterator[Progress]:
-        with progress_bar(title, total) as progress:
+        with progress_bar(title, total, MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get()) as progress:
             yield progress
 
     def _check_host_policy(self) -> None:

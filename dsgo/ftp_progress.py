@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
-
 SHOW_AFTER_S = 3.0
 LOG_EVERY_S = 10.0  # where nobody watches, each update is a line in a log
 
@@ -17,8 +15,11 @@ Progress = Callable[[int], object]
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, total: int | None) -> Iterator[Progress]:
-    """Yield a function that any thread calls with the number of bytes just moved. `total` in bytes, None if unknown."""
+def progress_bar(title: str, total: int | None, wanted: bool = True) -> Iterator[Progress]:
+    """Yield a function that any thread calls with the number of bytes just moved. `total` in bytes, None if unknown.
+
+    Nothing is shown unless `wanted`.
+    """
     bar = None
     lock = threading.Lock()
     begin = time.monotonic()
@@ -30,7 +31,7 @@ def progress_bar(title: str, total: int | None) -> Iterator[Progress]:
             moved += count
             if bar is not None:
                 bar.update(count)
-            elif time.monotonic() - begin > SHOW_AFTER_S and MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get():
+            elif time.monotonic() - begin > SHOW_AFTER_S and wanted:
                 from tqdm import tqdm  # only now: most transfers are over before
 
                 interval = 0.1 if sys.stderr.isatty() else LOG_EVERY_S

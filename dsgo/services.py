@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from dsgo import daemon, probes
+from dsgo import daemon, exchange, probes
 from dsgo.errors import NoProductionModel, RegistryError, ServiceError, SettingError
 from dsgo.settings import HOST, Settings, prepare
 
 DEFAULT_COLLECTION = "wind_solar"
-LOCK_DEADLINE = 300.0  # seconds to wait for another `up` or `down` of the same copy
+LOCK_DEADLINE = 300.0  # seconds to wait for another `up`, `down` or `restore` of the same copy
 LOG_TAIL = 20  # lines of a log that an error carries
 Say = Callable[[str], None]
 
@@ -95,7 +95,8 @@ def up(settings: Settings, names: Sequence[str] = ("ftp", "tracking"), say: Say 
     unknown = [name for name in names if name not in SERVICES]
     if unknown:
         raise ServiceError(unknown[0], "no such service.", f"There are {', '.join(SERVICES)}.")
-    with _lock(settings):
+    with lock(settings):
+        exchange.complete(settings)
         settings = prepare(settings)
         names = {*names, *(needed for name in names for needed in SERVICES[name].needs)}
         names |= _ensure_supervisor(settings, names)
@@ -120,14 +121,14 @@ def down(settings: Settings) -> None:
         ServiceError: a process does not end.
     """
     if daemon.folder(settings).exists():
-        with _lock(settings):
+        with lock(settings):
             daemon.stop(settings)
 
 
 def restart(settings: Settings, name: str, say: Say = _silent) -> None:
     """Stop the service `name` if it runs, start it and wait until it answers. Raises as `up` does."""
     if name in SERVICES:
-        with _lock(settings), contextlib.suppress(daemon.Unreachable):
+        with lock(settings), contextlib.suppress(daemon.Unreachable):
             _halt(settings, name)
     up(settings, (name,), say)
 
@@ -145,7 +146,7 @@ def serve(settings: Settings, collection: str = DEFAULT_COLLECTION, say: Say = _
     """
     check_collection(settings, collection)
     settings = up(settings, SERVICES["serve"].needs, say)
-    with _lock(settings):
+    with lock(settings):
         return _serve(settings, collection, say)
 
 
@@ -210,6 +211,35 @@ def log_tail(settings: Settings, name: str) -> str:
     return "\n".join(lines[-LOG_TAIL:])
 
 
+@contextlib.contextmanager
+def lock(settings: Settings) -> Iterator[None]:
+    """Only one process at a time changes which services of this copy run, or replaces the state that they run on.
+
+    The kernel frees the lock of a killed one.
+
+    Raises:
+        ServiceError: another process has held it for longer than `LOCK_DEADLINE`.
+    """
+    folder = daemon.folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+
+        def free() -> bool:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        if not daemon.wait_until(free, LOCK_DEADLINE):
+            raise ServiceError(
+                "supervisord",
+                f"another `up`, `down` or `restore` has been working on {settings.home} for {LOCK_DEADLINE:.0f} s.",
+                "Wait for it or end it, then try again.",
+            )
+        yield
+
+
 def _wanted_file(settings: Settings) -> Path:
     return daemon.folder(settings) / "serve.json"
 
@@ -230,29 +260,6 @@ def _write(file: Path, content: dict) -> None:
     part = file.with_suffix(".part")
     part.write_text(json.dumps(content))
     part.replace(file)
-
-
-@contextlib.contextmanager
-def _lock(settings: Settings) -> Iterator[None]:
-    """Only one process at a time changes which services of this copy run. The kernel frees the lock of a killed one."""
-    folder = daemon.folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-
-        def free() -> bool:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
-
-        if not daemon.wait_until(free, LOCK_DEADLINE):
-            raise ServiceError(
-                "supervisord",
-                f"another `up` or `down` has been working on {settings.home} for {LOCK_DEADLINE:.0f} s.",
-                "Wait for it or end it, then try again.",
-            )
-        yield
 
 
 def _infos(settings: Settings) -> dict[str, dict]:

@@ -83,6 +83,16 @@ class Settings:
         return self.home / "mlflow.db"
 
     @property
+    def databases(self) -> tuple[Path, ...]:
+        """SQLite files in `home` that cannot be made again: what a backup holds besides the artifacts."""
+        return (self.tracking_database,)
+
+    @property
+    def backups(self) -> Path:
+        """Folder of backups that are not told to go elsewhere."""
+        return self.home / "backups"
+
+    @property
     def logs(self) -> Path:
         """Folder of the servers' logs."""
         return self.home / "logs"
