@@ -143,7 +143,6 @@ class Settings:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # the store has its own, for what takes long
             # As URLs, in which spaces are escaped: uv splits its list at commas, pip at spaces.
             "UV_FIND_LINKS": _with(os.environ.get("UV_FIND_LINKS", "").split(","), self.wheels.as_uri(), ","),
             "PIP_FIND_LINKS": _with(os.environ.get("PIP_FIND_LINKS", "").split(), self.wheels.as_uri(), " "),
