@@ -17,7 +17,7 @@ from pathlib import Path
 from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_files
 from dsgo.ftp_connection import DEAD, Connection, InsecureServer, LoginRefused, Pool, ServerGone
 from dsgo.ftp_hash import RING, StreamHash
-from dsgo.ftp_listing import size_of
+from dsgo.ftp_listing import list_directory, size_of
 from dsgo.ftp_names import part_name
 
 BLOCK = 1 << 20
@@ -151,6 +151,10 @@ def _verify_and_publish(connection: Connection, part: str, remote: str, size: in
     intact = found == sha256 if found is not None else size_of(connection, part) in (size, None)
     if intact:
         _publish(connection, part, remote)
+        if remote.endswith(" "):  # Pure-FTPd writes an underscore instead, and would not find the file again
+            folder, name = posixpath.split(remote)
+            if name not in [entry.name for entry in list_directory(connection, folder) or []]:
+                raise ftplib.error_perm("553 The server does not keep a space at the end of a name")
     return intact
 
 
