@@ -226,8 +226,10 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
         if intact and resumed and offers_sha256(connection):  # the file may have been replaced in between
             intact = remote_sha256(connection, remote, got) in (_sha256(part), None)
         if not intact:
-            arrived, got = got, 0
-            progress(-arrived)
+            arrived = got
+            if got >= (size or 0):  # else its end is missing, though the server has called it complete, and can follow
+                got = 0
+                progress(-arrived)
             raise NotVerified(f"{arrived} of {size} bytes arrived, or not the right ones")
 
     try:
