@@ -11,8 +11,8 @@ VALID = datetime.timedelta(days=3650)
 RENEW = datetime.timedelta(days=30)  # before it expires
 
 
-def ensure_certificate(certificate: Path, host: str) -> Path:
-    """Make a certificate for the IP address `host` unless there is one that lasts; return the file of its private key.
+def ensure_certificate(certificate: Path, *hosts: str) -> Path:
+    """Make a certificate for the IP addresses `hosts` unless one is there that lasts; return the file of its private key.
 
     The key is readable by its owner only.
     """
@@ -23,11 +23,11 @@ def ensure_certificate(certificate: Path, host: str) -> Path:
         expires = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
         if expires - datetime.datetime.now(datetime.UTC) > RENEW:
             return key
-    _make(certificate, key, host)
+    _make(certificate, key, hosts)
     return key
 
 
-def _make(certificate: Path, key: Path, host: str) -> None:
+def _make(certificate: Path, key: Path, hosts: tuple[str, ...]) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,7 +36,7 @@ def _make(certificate: Path, key: Path, host: str) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "DSGo FTP store")])
     now = datetime.datetime.now(datetime.UTC)
-    names = [x509.IPAddress(ipaddress.ip_address(host)), x509.DNSName("localhost")]
+    names = [*(x509.IPAddress(ipaddress.ip_address(host)) for host in hosts), x509.DNSName("localhost")]
     signed = (
         x509.CertificateBuilder()
         .subject_name(name)

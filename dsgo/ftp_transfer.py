@@ -17,7 +17,7 @@ from pathlib import Path
 from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_files
 from dsgo.ftp_connection import DEAD, Connection, InsecureServer, LoginRefused, Pool, ServerGone
 from dsgo.ftp_hash import BLOCK, FileHash
-from dsgo.ftp_listing import size_of
+from dsgo.ftp_listing import list_directory, size_of
 from dsgo.ftp_names import part_name
 
 BUNDLE_BLOCK = 1 << 18
@@ -160,6 +160,10 @@ def _verify_and_publish(connection: Connection, part: str, remote: str, size: in
     intact = found == sha256 if found is not None else size_of(connection, part) in (size, None)
     if intact:
         _publish(connection, part, remote)
+        if remote.endswith(" "):  # Pure-FTPd writes an underscore instead, and would not find the file again
+            folder, name = posixpath.split(remote)
+            if name not in [entry.name for entry in list_directory(connection, folder) or []]:
+                raise ftplib.error_perm("553 The server does not keep a space at the end of a name")
     return intact
 
 
@@ -231,8 +235,10 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
         if intact and resumed and offers_sha256(connection):  # the file may have been replaced in between
             intact = remote_sha256(connection, remote, got) in (_sha256(part), None)
         if not intact:
-            arrived, got = got, 0
-            progress(-arrived)
+            arrived = got
+            if got >= (size or 0):  # else its end is missing, though the server has called it complete, and can follow
+                got = 0
+                progress(-arrived)
             raise NotVerified(f"{arrived} of {size} bytes arrived, or not the right ones")
 
     try:

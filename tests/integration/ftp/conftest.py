@@ -1,152 +1,95 @@
-"""A real server of this checkout on free ports, and repositories that talk to it."""
+"""FTP servers on free ports, DSGo's own and others, and repositories that talk to them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import random
-import signal
-import socket
-import subprocess
+import re
+import shutil
 import sys
+import tempfile
 import threading
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ftp_servers import CASES, CHECKOUT, Case, DSGo, Foreign, FTPServer, free_ftp_port
 
 import dsgo.ftp_connection as ftp_connection
 from dsgo import settings
 from dsgo.ftp_artifacts import FTPArtifactRepository
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 sys.path.append(str(CHECKOUT / "server"))  # `import ftpserver` in tests that run one in this process
 
 
-def free_ftp_port() -> int:
-    """A port that is free together with the passive ports that settings derive from it.
+@pytest.fixture(scope="session")
+def started() -> Iterator[Callable[[Case], FTPServer]]:
+    """Function: the server of a case, started at its first use and kept for all tests.
 
-    They lie below the ports that the system gives to clients, which come and go in any number.
+    One that is not there skips the test, but on CI fails it.
     """
-    for _ in range(1000):
-        port = random.randint(10_000, 22_000)
-        try:
-            for candidate in (port, *settings.Settings(home=Path(), ftp_port=port).passive_ports):
-                with socket.socket() as probe:
-                    probe.bind((settings.HOST, candidate))
-        except OSError:
-            continue
-        return port
-    raise RuntimeError("no free ports")
+    running: dict[str, FTPServer] = {}
+    # pytest's own folders are closed to other users, as which some servers act
+    folder = Path(tempfile.mkdtemp(prefix="ftp-servers-"))
+    folder.chmod(0o755)
+
+    def start(case: Case) -> FTPServer:
+        kind, tls, _ = case
+        if issubclass(kind, Foreign) and (reason := kind.why_not()):
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+        name = str(Case(kind, tls))
+        if name not in running:
+            running[name] = kind(folder / name, tls)
+        if running[name].process is None or running[name].process.poll() is not None:
+            running[name].start()
+        return running[name]
+
+    yield start
+    codes = {name: server.stop() for name, server in running.items()}
+    for name in codes.keys() & {str(Case(DSGo, tls)) for tls in (False, True)}:
+        assert codes[name] == 0, running[name].log.read_text()
+    shutil.rmtree(folder)
 
 
-def wait_for_port(port: int, process: subprocess.Popen, log: Path) -> None:
-    """Return when something answers on `port`; fail with the log if the process ends before."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode}:\n{log.read_text()}")
-        try:
-            with socket.create_connection((settings.HOST, port), 1) as probe:
-                probe.recv(1)
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError(f"no answer on port {port}:\n{log.read_text()}")
-
-
-class Store:
-    """DSGo's FTP server as a process of its own."""
-
-    def __init__(self, home: Path, environ: dict[str, str] | None = None) -> None:
-        self.home, self.port, self.log = home, free_ftp_port(), home.with_suffix(".log")
-        self.environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("DSGO_")},
-            "DSGO_HOME": str(home),
-            "DSGO_FTP_PORT": str(self.port),
-            "PYTHONPATH": str(CHECKOUT),
-            **(environ or {}),
-        }
-        self.process: subprocess.Popen | None = None
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            command = [sys.executable, str(CHECKOUT / "server" / "ftpserver.py")]
-            self.process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=self.home.parent)
-        wait_for_port(self.port, self.process, self.log)
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(40)
-
-    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
-        self.stop(how)
-        self.start()
-
-    @property
-    def settings(self) -> settings.Settings:
-        return settings.load(self.environ)
-
-    @property
-    def root(self) -> Path:
-        return self.settings.ftp_root / "artifacts"
-
-    @property
-    def uri(self) -> str:
-        return f"ftp://{settings.HOST}:{self.port}/artifacts"
-
-    def parts(self) -> list[Path]:
-        return list(self.settings.ftp_root.rglob(".dsgo-*.part"))
-
-
-@pytest.fixture(scope="session")
-def free_port():
-    """The function `free_ftp_port`."""
-    return free_ftp_port
-
-
-@pytest.fixture(scope="session")
-def make_store(tmp_path_factory):
-    """A generator of one server with additional environment, for fixtures."""
-
-    def make(environ: dict[str, str] | None = None):
-        store = Store(tmp_path_factory.mktemp("ftp") / "home", environ)
-        store.start()
-        yield store
-        assert store.stop() == 0, store.log.read_text()
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def running_store(make_store):
-    yield from make_store()
+@pytest.fixture(params=CASES, ids=str)
+def server(request, started, monkeypatch) -> FTPServer:
+    """A running server which this process uses; any that the client must get on with. A test may stop and restart it."""
+    found = started(request.param)
+    found.use(monkeypatch)
+    if not request.param.bundles:
+        monkeypatch.setattr(FTPArtifactRepository, "_offers", lambda self, feature: False)
+    return found
 
 
 @pytest.fixture
-def own_store(tmp_path, monkeypatch):
-    """A server that a test may stop, kill and break."""
-    store = Store(tmp_path / "home")
-    store.start()
-    _use(store, monkeypatch)
-    yield store
-    store.stop()
-
-
-def _use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `store` the one of this process's settings."""
-    for name in ("DSGO_FTP_USER", "DSGO_FTP_PASSWORD", "DSGO_FTP_CA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DSGO_HOME", str(store.home))
-    monkeypatch.setenv("DSGO_FTP_PORT", str(store.port))
-    monkeypatch.setenv("DSGO_FTP_TLS", store.environ.get("DSGO_FTP_TLS", "false"))
+def repository(server, request) -> FTPArtifactRepository:
+    """A repository in a folder of the test's own."""
+    name = re.sub(r"[/\\]", "_", request.node.name)[:80]
+    return FTPArtifactRepository(f"{server.uri}/{name}")
 
 
 @pytest.fixture
-def use_store(monkeypatch):
-    """A function that makes a store the one of this process's settings."""
-    return lambda store: _use(store, monkeypatch)
+def folder_of(server) -> Callable[[FTPArtifactRepository], Path]:
+    """Function: the folder on disk behind a repository."""
+    return lambda repository: server.root.parent / repository._root.strip("/")
+
+
+@pytest.fixture
+def store(started, monkeypatch) -> DSGo:
+    """DSGo's own server, for what only that has."""
+    found = started(Case(DSGo, tls=False))
+    found.use(monkeypatch)
+    return found
+
+
+@pytest.fixture
+def own_store(tmp_path, monkeypatch) -> Iterator[DSGo]:
+    """A server of DSGo that a test may break."""
+    server = DSGo(tmp_path / "home")
+    server.start()
+    server.use(monkeypatch)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -187,24 +130,6 @@ def clean_client(monkeypatch, tmp_path):
     yield
     ftp_connection.close_pools()
     ftp_connection._pools.clear()
-
-
-@pytest.fixture
-def store(running_store, monkeypatch):
-    _use(running_store, monkeypatch)
-    return running_store
-
-
-@pytest.fixture
-def repository(store, request):
-    """A repository in a folder of the test's own."""
-    return FTPArtifactRepository(f"{store.uri}/{request.node.name.replace('/', '_')[:80]}")
-
-
-@pytest.fixture
-def folder_of(store):
-    """The folder on disk behind a repository."""
-    return lambda repository: store.settings.ftp_root / repository._root.strip("/")
 
 
 @pytest.fixture

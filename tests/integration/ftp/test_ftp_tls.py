@@ -1,31 +1,27 @@
-"""FTPS: DSGo's own server with its one setting, and what the client refuses."""
+"""FTPS: DSGo's own server with its one setting, and what the client refuses of any."""
 
 from __future__ import annotations
 
 import ftplib
 import os
-import socket
 import ssl
-import threading
 from pathlib import Path
 
 import pytest
+from ftp_relay import Relay
+from ftp_servers import PLAIN, RESUMED_TLS, SINGLY, TLS, Case, DSGo, against
 
-import dsgo.ftp_connection as ftp_connection
 from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
 from dsgo.ftp_bundle import SMALL
 from dsgo.ftp_certificate import ensure_certificate
 
 
-@pytest.fixture(scope="module")
-def tls_store(make_store):
-    yield from make_store({"DSGO_FTP_TLS": "true"})
-
-
 @pytest.fixture
-def tls(tls_store, use_store):
-    use_store(tls_store)
-    return tls_store
+def tls(started, monkeypatch) -> DSGo:
+    """DSGo's own server under TLS."""
+    found = started(Case(DSGo, tls=True))
+    found.use(monkeypatch)
+    return found
 
 
 @pytest.fixture
@@ -43,11 +39,9 @@ def content(folder: str | Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "ftps"])
-@pytest.mark.parametrize("bundles", [True, False], ids=["bundled", "singly"])
-def test_round_trip(tls, tree, scheme, bundles, monkeypatch):
-    repository = FTPArtifactRepository(f"{scheme}{tls.uri.removeprefix('ftp')}/{scheme}{bundles}")
-    if not bundles:
-        monkeypatch.setattr(repository, "_offers", lambda feature: False)
+@against([Case(DSGo, tls=True), *(case for case in SINGLY if case.tls)])
+def test_round_trip(server, tree, scheme):
+    repository = FTPArtifactRepository(f"{scheme}{server.uri.removeprefix('ftp')}/{scheme}")
     repository.log_artifacts(tree)
     assert content(repository.download_artifacts("")) == content(tree)
     assert len(repository.list_artifacts("sub folder")) == 30
@@ -55,12 +49,13 @@ def test_round_trip(tls, tree, scheme, bundles, monkeypatch):
     assert repository.list_artifacts() == []
 
 
-def test_control_and_data_are_encrypted_with_modern_tls(tls, tree):
-    repository = FTPArtifactRepository(tls.uri)
+@against(TLS)
+def test_control_and_data_are_encrypted_with_modern_tls(server):
+    repository = FTPArtifactRepository(server.uri)
     pool = repository._pool("/")
 
     def look(connection):
-        data = connection.open_data("MLSD /")
+        data = connection.open_data("LIST")
         versions = connection.sock.version(), data.version(), data.session_reused
         while data.recv(1 << 16):
             pass
@@ -68,7 +63,7 @@ def test_control_and_data_are_encrypted_with_modern_tls(tls, tree):
         return versions
 
     control, data, reused = pool.run(look)
-    assert control == data and control in ("TLSv1.2", "TLSv1.3") and reused
+    assert control == data and control in ("TLSv1.2", "TLSv1.3") and reused is server.can(RESUMED_TLS)
 
 
 def test_the_server_speaks_tls_only(tls):
@@ -92,59 +87,52 @@ def test_the_server_speaks_tls_only(tls):
             ftp.auth()
 
 
-def test_another_authority_is_refused(tls, monkeypatch, tmp_path):
+@against(TLS)
+def test_another_authority_is_refused(server, monkeypatch, tmp_path):
     ensure_certificate(tmp_path / "other.pem", "127.0.0.1")
     monkeypatch.setenv("DSGO_FTP_CA", str(tmp_path / "other.pem"))
     with pytest.raises(FTPStoreError, match=r"no trusted TLS connection.*DSGO_FTP_CA"):
-        FTPArtifactRepository(tls.uri).list_artifacts()
+        FTPArtifactRepository(server.uri).list_artifacts()
     monkeypatch.setenv("DSGO_FTP_CA", str(tmp_path / "none.pem"))
     with pytest.raises(FTPStoreError, match=r"none\.pem"):
-        FTPArtifactRepository(tls.uri).list_artifacts()
+        FTPArtifactRepository(server.uri).list_artifacts()
 
 
-def test_another_host_name_is_refused(tls, monkeypatch):
+@against(TLS)
+def test_another_host_name_is_refused(server, monkeypatch):
     """The server is reached, through a relay, under an address that its certificate does not name."""
-    monkeypatch.setenv("DSGO_FTP_USER", tls.settings.ftp_user)
-    monkeypatch.setenv("DSGO_FTP_PASSWORD", tls.settings.ftp_password)
-    monkeypatch.setenv("DSGO_FTP_CA", str(tls.settings.ftp_certificate))
-    with socket.create_server(("127.0.0.2", 0)) as front:
-        thread = threading.Thread(target=relay, args=(front, tls.port))
-        thread.start()
-        with pytest.raises(FTPStoreError, match="no trusted TLS connection: IP address mismatch"):
-            FTPArtifactRepository(f"ftps://127.0.0.2:{front.getsockname()[1]}/x").list_artifacts()
-        thread.join()
+    for name, value in server.login.items():
+        monkeypatch.setenv(name, value)
+    with (
+        Relay(server, "127.0.0.2") as relay,
+        pytest.raises(FTPStoreError, match="no trusted TLS connection: IP address mismatch"),
+    ):
+        FTPArtifactRepository(relay.uri).list_artifacts()
+    assert relay.sessions == 1
 
 
-def relay(front: socket.socket, port: int) -> None:
-    here, _ = front.accept()
-    with here, socket.create_connection(("127.0.0.1", port)) as there:
-        back = threading.Thread(target=copy, args=(there, here))
-        back.start()
-        copy(here, there)
-        back.join()
+@against(PLAIN)
+def test_a_server_without_tls_gets_no_password(server, monkeypatch):
+    for name, value in server.login.items():
+        monkeypatch.setenv(name, value)
+    with Relay(server) as relay:
+        FTPArtifactRepository(relay.uri).list_artifacts("x")
+        assert server.password.encode() in relay.commands, "the relay does not see what it should"
+        relay.commands.clear()
+        with pytest.raises(FTPStoreError, match=r"no trusted TLS connection: 5\d\d"):
+            FTPArtifactRepository(relay.uri.replace("ftp://", "ftps://")).list_artifacts()
+        assert relay.commands == b"AUTH TLS\r\n"
 
 
-def copy(source: socket.socket, target: socket.socket) -> None:
+def test_the_certificate_is_made_and_kept_and_its_key_private(tmp_path):
+    own = DSGo(tmp_path / "home", environ={"DSGO_FTP_TLS": "true"})
+    own.start()
     try:
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass  # the test is over
-
-
-def test_a_server_without_tls_gets_no_password(store):
-    before = store.log.read_text().count("logged in")
-    with pytest.raises(FTPStoreError, match="no trusted TLS connection: 500"):
-        FTPArtifactRepository(store.uri.replace("ftp://", "ftps://")).list_artifacts()
-    assert store.log.read_text().count("logged in") == before
-
-
-def test_the_certificate_is_kept_and_its_key_private(tls):
-    certificate = tls.settings.ftp_certificate
-    key = certificate.with_name("ftp-certificate-key.pem")
-    assert key.stat().st_mode & 0o777 == 0o600
-    before = certificate.read_bytes()
-    tls.restart()
-    assert certificate.read_bytes() == before
-    ftp_connection.close_pools()
+        certificate = own.settings.ftp_certificate
+        key = certificate.with_name("ftp-certificate-key.pem")
+        assert key.stat().st_mode & 0o777 == 0o600
+        before = certificate.read_bytes()
+        own.restart()
+        assert certificate.read_bytes() == before
+    finally:
+        own.stop()

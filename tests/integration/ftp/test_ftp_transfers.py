@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
+import random
+import shutil
 import signal
-import subprocess
-import sys
-import time
+import traceback
 from pathlib import Path
 
 import pytest
+from ftp_relay import Relay
+from ftp_servers import RESUMED_UPLOADS
 
 from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
+from dsgo.ftp_names import is_part
 
 MB = 1 << 20
+KILLS = int(os.environ.get("DSGO_TEST_KILLS", "20"))  # a tenth of them for each server; 200 for the full count
 
 
 @pytest.fixture
@@ -191,7 +194,7 @@ def test_when_the_new_file_cannot_get_its_name_the_old_one_keeps_it(in_process, 
     assert [(path.name, path.read_bytes()) for path in stored.parent.iterdir()] == [("a.txt", b"old")]
 
 
-def test_an_upload_that_ends_in_a_read_error_leaves_nothing(store, repository, tmp_path, monkeypatch, folder_of):
+def test_an_upload_that_ends_in_a_read_error_leaves_nothing(repository, tmp_path, monkeypatch, folder_of):
     file = tmp_path / "large.bin"
     file.write_bytes(os.urandom(3 * MB))
     reads = iter([MB, OSError(5, "Input/output error")])
@@ -221,50 +224,76 @@ def test_an_upload_that_ends_in_a_read_error_leaves_nothing(store, repository, t
     assert [path.name for path in folder_of(repository).iterdir()] == []
 
 
-UPLOAD = """
-import sys
-from dsgo.ftp_artifacts import FTPArtifactRepository
-repository = FTPArtifactRepository(sys.argv[1])
-print("ready", flush=True)
-repository.log_artifact(sys.argv[2])
-"""
+def test_interrupted_transfers_are_completed(server, large, tmp_path, monkeypatch):
+    """Through a relay that breaks all connections once each way in the middle of a transfer."""
+    for name, value in server.login.items():
+        monkeypatch.setenv(name, value)
+    with Relay(server) as relay:
+        uri = f"{relay.uri}/interrupted"
+        relay.cut_after(11 * MB)
+        FTPArtifactRepository(uri).log_artifact(large)
+        assert relay.cuts == 1
+        assert relay.moved < 20 * MB or not server.can(RESUMED_UPLOADS)
+        relay.cut_after(11 * MB)
+        FTPArtifactRepository(uri)._download_file("large.bin", tmp_path / "back.bin")
+        assert relay.cuts == 2 and relay.moved < 20 * MB
+    assert (server.root / "interrupted" / "large.bin").read_bytes() == large.read_bytes()
+    assert server.parts() == [] or not server.can(RESUMED_UPLOADS)
+    assert (tmp_path / "back.bin").read_bytes() == large.read_bytes()
 
 
-def test_a_killed_client_leaves_nothing_under_the_name(own_store, tmp_path):
-    file = tmp_path / "large.bin"
-    file.write_bytes(os.urandom(150 * MB))
-    with subprocess.Popen(
-        [sys.executable, "-c", UPLOAD, own_store.uri, str(file)], env=own_store.environ, stdout=subprocess.PIPE
-    ) as client:
-        assert client.stdout.readline() == b"ready\n"
-        deadline = time.monotonic() + 20
-        while not own_store.parts() or own_store.parts()[0].stat().st_size < MB:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        client.kill()
-    repository = FTPArtifactRepository(own_store.uri)
-    assert not (own_store.root / "large.bin").exists()
-    assert repository.list_artifacts() == [], "the part is listed"
-    file.write_bytes(os.urandom(MB))
-    repository.log_artifact(file)
-    assert (own_store.root / "large.bin").read_bytes() == file.read_bytes()
+@pytest.fixture
+def upload_in_a_child(server, large, monkeypatch):
+    """Function: log `large` through a relay in a process of its own, held at a random byte; its id.
+
+    A fork, since each import of MLflow takes seconds.
+    """
+    for name, value in server.login.items():
+        monkeypatch.setenv(name, value)
+
+    def begin(relay: Relay) -> int:
+        relay.hold_after(random.randint(2 * MB, 11 * MB))
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                FTPArtifactRepository(f"{relay.uri}/killed").log_artifact(large)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        assert relay.holding.wait(30)
+        return child
+
+    yield begin
+    shutil.rmtree(server.root / "killed", ignore_errors=True)
 
 
-def test_a_killed_server_is_waited_for_and_the_upload_completed(own_store, tmp_path):
-    file = tmp_path / "large.bin"
-    file.write_bytes(os.urandom(100 * MB))
-    with subprocess.Popen(
-        [sys.executable, "-c", UPLOAD, own_store.uri, str(file)], env=own_store.environ, stdout=subprocess.PIPE
-    ) as client:
-        assert client.stdout.readline() == b"ready\n"
-        deadline = time.monotonic() + 20
-        while not own_store.parts() or own_store.parts()[0].stat().st_size < MB:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        own_store.stop(signal.SIGKILL)
-        assert not (own_store.root / "large.bin").exists()
-        own_store.start()
-        assert client.wait(60) == 0
-    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (file, own_store.root / "large.bin")}
-    assert len(digests) == 1
-    assert own_store.parts() == []
+def test_a_killed_client_leaves_nothing_under_the_name(server, upload_in_a_child, large):
+    repository = FTPArtifactRepository(f"{server.uri}/killed")
+    for _ in range(KILLS // 10):
+        with Relay(server) as relay:
+            child = upload_in_a_child(relay)
+            assert [is_part(path.name) for path in (server.root / "killed").iterdir()] == [True]
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        assert not (server.root / "killed" / "large.bin").exists()
+        assert repository.list_artifacts() == [], "the part is listed"
+        repository.log_artifact(large)
+        assert (server.root / "killed" / "large.bin").read_bytes() == large.read_bytes()
+        repository.delete_artifacts()
+
+
+def test_a_killed_server_is_waited_for_and_the_upload_completed(server, upload_in_a_child, large):
+    for _ in range(KILLS // 10):
+        with Relay(server) as relay:
+            child = upload_in_a_child(relay)
+            server.stop(signal.SIGKILL)
+            relay.cut()
+            assert not (server.root / "killed" / "large.bin").exists()
+            server.start()
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (server.root / "killed" / "large.bin").read_bytes() == large.read_bytes()
+        assert server.parts() == [] or not server.can(RESUMED_UPLOADS)
+        shutil.rmtree(server.root / "killed")
