@@ -28,7 +28,7 @@ CONNECT_TIMEOUT_S = 20.0
 PROBE_AFTER_S = 30.0  # of silence: a router may have forgotten the connection without telling
 PROBE_TIMEOUT_S = 5.0
 KEEP_S = 120.0  # an idle connection is closed at the next use of the pool after this
-RETRY_DELAYS_S = (0.1, 0.3, 0.9, 2.7, 8.1)  # long enough for a supervisor to restart the server
+RETRY_DELAYS_S = (0.1, 0.3, 0.9, 2.7, 8.1, 8.1)  # outlasts a restart by the supervisor, also on a busy machine
 
 DEAD = (EOFError, ConnectionError, TimeoutError, ssl.SSLError, ftplib.error_proto, ftplib.error_reply)
 DISK_FULL = ("no space left", "quota exceeded", "disk full", "insufficient storage")

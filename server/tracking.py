@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dsgo.probes import refuse_taken
 from dsgo.settings import HOST, Settings
 
 GRACE = 5  # seconds that open requests have to end when the server is stopped
+Application = Callable[[dict, Callable, Callable], Awaitable[None]]  # as ASGI has it
 
 
 def make_database(path: Path, artifact_root: str) -> None:
@@ -53,6 +55,31 @@ def server_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def whole_answers(application: Application) -> Application:
+    """The ASGI application, with the head of each answer held back until its body begins, then sent right before it.
+
+    A server killed between the two leaves an answer without its body, and that is the one thing MLflow's client does not
+    try again: the run fails. MLflow makes the body in another thread than the head, milliseconds later.
+    """
+
+    async def answering(scope: dict, receive: Callable, send: Callable) -> None:
+        head = None
+
+        async def sending(message: dict) -> None:
+            nonlocal head
+            if message["type"] == "http.response.start":
+                head = message
+                return
+            if head is not None:
+                await send(head)
+                head = None
+            await send(message)
+
+        await application(scope, receive, sending)
+
+    return answering
+
+
 def main() -> None:
     """Serve until a signal ends it."""
     settings = dsgo_settings.load()
@@ -67,8 +94,10 @@ def main() -> None:
         make_database(settings.tracking_database, settings.artifact_root)
     database = f"sqlite:///{settings.tracking_database}"
     handlers.initialize_backend_stores(database, database, settings.artifact_root)  # brings older tables up to date
+    from mlflow.server.fastapi_app import app
+
     uvicorn.run(
-        "mlflow.server.fastapi_app:app",
+        whole_answers(app),
         host=HOST,
         port=settings.tracking_port,
         log_config=str(_UVICORN_LOG_CONFIG),

@@ -11,33 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from standins import INFO, Production, Registry, make_table
 
 from dsgo.errors import RegistryError
 from dsgo.settings import CHECKOUT, Settings
 
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SCRIPT = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>"
 HOSTILE = "<b>hostile & co"
 WAIT = 20_000  # milliseconds; two slow cores shared with other tests
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -183,6 +183,17 @@ def test_killed_server_comes_back(copy: Settings, name: str) -> None:
     assert daemon.wait_until(lambda: row(copy, name).state == "up" and row(copy, name).pid != killed, RECOVERY)
 
 
+def test_server_killed_again_and_again_comes_back(ftp_copy: Settings) -> None:
+    """Each time before it has lasted long enough to count as started."""
+    services.up(ftp_copy, ("ftp",))
+    killed: list[int | None] = [None]
+    for _ in range(6):
+        assert daemon.wait_until(lambda: row(ftp_copy, "ftp").pid not in killed, RECOVERY)
+        killed.append(row(ftp_copy, "ftp").pid)
+        os.kill(killed[-1], signal.SIGKILL)
+    assert daemon.wait_until(lambda: row(ftp_copy, "ftp").state == "up", RECOVERY)
+
+
 def test_tracking_runs_alone_and_survives_a_kill_while_it_makes_its_database(new_settings: NewSettings) -> None:
     settings = new_settings()
     part = settings.tracking_database.with_suffix(".part")
