@@ -197,11 +197,11 @@ def test_when_the_new_file_cannot_get_its_name_the_old_one_keeps_it(in_process, 
 def test_an_upload_that_ends_in_a_read_error_leaves_nothing(repository, tmp_path, monkeypatch, folder_of):
     file = tmp_path / "large.bin"
     file.write_bytes(os.urandom(3 * MB))
-    reads = iter([MB, OSError(5, "Input/output error")])
 
-    class Failing:
+    class Failing:  # after its first megabyte
         def __init__(self, *args, **kwargs):
             self.file = io.FileIO(file)
+            self.good = True
 
         def __enter__(self):
             return self
@@ -213,9 +213,21 @@ def test_an_upload_that_ends_in_a_read_error_leaves_nothing(repository, tmp_path
             return getattr(self.file, name)
 
         def readinto(self, buffer):
-            if isinstance(outcome := next(reads), OSError):
-                raise outcome
+            if not self.good:
+                raise OSError(5, "Input/output error")
+            self.good = False
             return self.file.readinto(buffer)
+
+        def read(self, size):
+            raise OSError(5, "Input/output error")
+
+    def failing(out, source, offset, count):
+        if offset:  # what is done then is to read and send
+            raise OSError(5, "Input/output error")
+        return sendfile(out, source, offset, count)
+
+    sendfile = os.sendfile
+    monkeypatch.setattr(os, "sendfile", failing)
 
     monkeypatch.setattr(Path, "open", Failing)
     with pytest.raises(OSError, match="Input/output error"):
