@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 110
+WIDTH_INCHES = 10.0
 ROW_INCHES = 3.1  # height of one target's row
+LETTER_INCHES = 0.08
 SPREAD = 0.32  # of points about their row, so that equal ones do not hide each other
 LOW_TO_HIGH = "viridis"  # lightness grows along it: it can be read without colour
 SPANS = {"window": ("window", "-"), "backtest": ("back-test", ":")}
@@ -53,7 +55,8 @@ def draw_importance(
         right.set_xlabel(f"Added to one forecast (Shapley value), {unit}")
         right.set_title(f"{len(chosen)} forecasts; dark to bright: input low to high", loc="left")
 
-    _draw(path, info, 2, draw)
+    longest = int(importance["group"].str.len().max())
+    _draw(path, info, 2, draw, left_inches=0.3 + LETTER_INCHES * longest)
 
 
 def draw_reliability(path: Path, scores: pd.DataFrame, info: Mapping[str, Any]) -> None:
@@ -123,24 +126,37 @@ def draw_residuals(path: Path, scores: pd.DataFrame, info: Mapping[str, Any]) ->
         axes[0].set_ylabel(f"Error (forecast − recorded), {unit}")
         axes[0].set_title(target, loc="left")
         if not figure.legends:  # one does for all targets
-            figure.legend(handles=lines, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
+            figure.legend(handles=lines, loc="upper right", ncols=4, frameon=False, fontsize=8)
 
     _draw(path, info, 3, draw)
 
 
 def _draw(
-    path: Path, info: Mapping[str, Any], columns: int, draw: Callable[[Figure, np.ndarray, str, str], None]
+    path: Path,
+    info: Mapping[str, Any],
+    columns: int,
+    draw: Callable[[Figure, np.ndarray, str, str], None],
+    left_inches: float = 0.8,
 ) -> None:
-    """A PNG with one row of panels for each target."""
+    """A PNG with one row of panels for each target. Margins are given: finding them costs as much as drawing."""
     # The object-oriented interface: pyplot would look for a display and keep every figure alive.
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     targets = columns_of(info, "target")
+    height = ROW_INCHES * len(targets) + 0.1
     with mpl.rc_context({**STYLE, "axes.grid": True, "axes.axisbelow": True, "axes.titlesize": 10}):
-        figure = Figure(figsize=(10, ROW_INCHES * len(targets)), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI)
         axes = figure.subplots(len(targets), columns, squeeze=False)
+        figure.subplots_adjust(
+            left=left_inches / WIDTH_INCHES,
+            right=1 - 0.2 / WIDTH_INCHES,
+            bottom=0.55 / height,
+            top=1 - 0.45 / height,
+            wspace=0.2,
+            hspace=0.4,
+        )
         for row, target in zip(axes, targets, strict=True):
             draw(figure, row, target, info["columns"][target]["unit"])
         FigureCanvasAgg(figure).print_png(path)

@@ -25,10 +25,10 @@ from dsgo.forecaster import FORECAST, Forecaster
 # Features that are made from the clock alone, by the first part of their name; others form a group of their own.
 CLOCK = {"day": "time of day", "year": "time of year"}
 SUN = "sun"
-MOST_DAYS = 45  # spread over the span; more days change the importances by less than their spread
-REPEATS = 4
+MOST_DAYS = 60  # drawn from the span, the same for every candidate
+REPEATS = 3
 ROWS = 100  # whose forecasts are taken apart
-BACKGROUND = 10  # rows that stand for "not known"
+BACKGROUND = 8  # rows that stand for "not known"
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def importance(model: Subject, seed: int = 0) -> pd.DataFrame:
         the target's unit.
     """
     days = model.index.normalize()
-    every = max(1, -(-days.nunique() // MOST_DAYS))
-    chosen = days.isin(days.unique()[::every])
+    drawn = np.random.default_rng(seed).permutation(days.unique())[:MOST_DAYS]
+    chosen = days.isin(drawn)
     index, features, recorded = model.index[chosen], model.features[chosen], model.recorded[chosen]
     day, first = pd.factorize(index.normalize())
     hour, hours = pd.factorize(index - index.normalize())

@@ -8,7 +8,7 @@ reader sees what is gained by knowing which hours are hard.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dsgo.collection import columns_of
-from dsgo.evaluation import score_predictions
+from dsgo.evaluation import score_target
 from dsgo.features import DIM_W_M2, Features
 from dsgo.intervals import LOWER, UPPER
 from dsgo.sun import sine_of_elevation
@@ -26,6 +26,7 @@ CALM, STORM = 0.20, 0.95  # shares of the dataset's hours that are less windy
 CLOUDY, CLEAR = 0.4, 0.8  # clear-sky index
 FORECAST_BINS = 10
 MEASURES = ("mae", "rmse", "bias", "naive_rmse", "skill", "coverage80", "width80", "pinball")
+PARTS = ("forecast", "naive", "p10", "p90")
 OF_INTERVALS = ("coverage80", "width80", "pinball")
 
 
@@ -146,31 +147,42 @@ def score_regimes(
     features = Features(info)
     weather = pd.DataFrame(features.transform(table), table.index, list(features.get_feature_names_out()))
     weather = weather.join(table[[name for name in columns_of(info, "input") if name not in weather]])
-    parts = []
-    for span, predictions in spans.items():
-        for target in columns_of(info, "target"):
-            wanted = [target, *(f"{target}_{part}" for part in ("forecast", "naive", "p10", "p90"))]
-            own = predictions[predictions.columns.intersection(wanted, sort=False)].copy()
-            with_constant = None if span == errors_of else _constant_width(spans[errors_of], own, target)
-            rows = Rows(
-                index=predictions.index,
-                weather=weather.loc[predictions.index],
-                all_weather=weather,
-                forecast=predictions[f"{target}_forecast"].to_numpy(),
-                target=info["columns"][target],
-                info=info,
-            )
-            for regime in REGIMES:
-                if not regime.applies(rows):
-                    continue
-                for value, at in pd.Series(np.arange(len(own))).groupby(regime.divide(rows)):
-                    scores = {"span": span, "target": target, "regime": regime.name, "value": value, "n": len(at)}
-                    scores |= _scores(own.iloc[at], target)
-                    if with_constant is not None:
-                        constant = _measures(with_constant.iloc[at], target, OF_INTERVALS)
-                        scores |= {f"constant_{measure}": number for measure, number in constant.items()}
-                    parts.append(scores)
-    return pd.DataFrame(parts)
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")  # no row of a value has a naive baseline
+        parts = [
+            {"span": span, **scores}
+            for span, predictions in spans.items()
+            for scores in _score_span(predictions, spans[errors_of], weather, info)
+        ]
+    return pd.DataFrame(parts).replace([np.inf, -np.inf], np.nan)
+
+
+def _score_span(
+    predictions: pd.DataFrame, past: pd.DataFrame, weather: pd.DataFrame, info: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    for target in columns_of(info, "target"):
+        columns = [target, *(f"{target}_{part}" for part in PARTS if f"{target}_{part}" in predictions)]
+        arrays = {name.removeprefix(f"{target}_"): predictions[name].to_numpy() for name in columns}
+        arrays["recorded"] = arrays.pop(target)
+        constant = {} if predictions is past else _constant_width(past, arrays, target)
+        rows = Rows(
+            index=predictions.index,
+            weather=weather.loc[predictions.index],
+            all_weather=weather,
+            forecast=arrays["forecast"],
+            target=info["columns"][target],
+            info=info,
+        )
+        for regime in REGIMES:
+            if not regime.applies(rows):
+                continue
+            for value, at in pd.Series(np.arange(len(predictions))).groupby(regime.divide(rows)).indices.items():
+                scores = {"target": target, "regime": regime.name, "value": value, "n": len(at)}
+                scores |= _scores({name: array[at] for name, array in arrays.items()})
+                if constant:
+                    others = score_target(**{name: array[at] for name, array in constant.items()}, full_scale=np.nan)
+                    scores |= {f"constant_{measure}": others[measure] for measure in OF_INTERVALS}
+                yield scores
 
 
 def key_figures(scores: pd.DataFrame) -> dict[str, float]:
@@ -186,25 +198,17 @@ def key_figures(scores: pd.DataFrame) -> dict[str, float]:
     return metrics
 
 
-def _scores(predictions: pd.DataFrame, target: str) -> dict[str, float]:
-    scores = {"forecast": float(predictions[f"{target}_forecast"].mean())} | _measures(predictions, target, MEASURES)
-    if not np.isfinite(scores["skill"]):
-        scores["skill"] = np.nan
+def _scores(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    metrics = score_target(**arrays, full_scale=np.nan)  # no measure that is asked for is a share of a scale
+    scores = {"forecast": float(np.mean(arrays["forecast"]))}
+    scores |= {measure: metrics[measure] for measure in MEASURES if measure in metrics}
     for name in ("p10", "forecast", "p90"):
-        if (column := f"{target}_{name}") in predictions:
-            scores[f"below_{name}"] = float((predictions[target] < predictions[column]).mean())
+        if name in arrays:
+            scores[f"below_{name}"] = float(np.mean(arrays["recorded"] < arrays[name]))
     return scores
 
 
-def _measures(predictions: pd.DataFrame, target: str, wanted: tuple[str, ...]) -> dict[str, float]:
-    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice")  # no row has a naive value
-        metrics = score_predictions(predictions, [target], "", {target: np.nan})  # nothing wanted is a share of a scale
-    return {measure: metrics[f".{target}.{measure}"] for measure in wanted if f".{target}.{measure}" in metrics}
-
-
-def _constant_width(past: pd.DataFrame, predictions: pd.DataFrame, target: str) -> pd.DataFrame:
-    """The predictions with an interval that lies around every forecast alike, from the quantiles of the past's errors."""
+def _constant_width(past: pd.DataFrame, arrays: Mapping[str, np.ndarray], target: str) -> dict[str, np.ndarray]:
+    """The same with an interval that lies around every forecast alike, from the quantiles of the past's errors."""
     low, high = np.quantile(past[target] - past[f"{target}_forecast"], [LOWER, UPPER])
-    forecast = predictions[f"{target}_forecast"]
-    return predictions.assign(**{f"{target}_p10": forecast + low, f"{target}_p90": forecast + high}).copy()
+    return {**arrays, "p10": arrays["forecast"] + low, "p90": arrays["forecast"] + high}

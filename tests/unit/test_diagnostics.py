@@ -46,7 +46,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list:
 
 
 def test_reliability_and_residuals_show_the_scores(table, tmp_path, drawn):
-    scores = score_regimes({"backtest": table, "window": table}, table, INFO)
+    scores = score_regimes({"backtest": table.copy(), "window": table}, table, INFO)
     diagnostics.draw_reliability(tmp_path / "reliability.png", scores, INFO)
     diagnostics.draw_residuals(tmp_path / "residuals.png", scores, INFO)
     assert all((tmp_path / name).read_bytes()[:4] == b"\x89PNG" for name in ("reliability.png", "residuals.png"))

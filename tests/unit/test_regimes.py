@@ -105,6 +105,12 @@ def test_rows_are_told_apart_by_sun_wind_and_sky(table):
     }
 
 
+def test_forecasts_are_parted_into_the_least_and_tenths_of_the_others(table):
+    scores = scores_of(table).query("span == 'window' and regime == 'forecast'").set_index("value")
+    assert scores["n"]["least"] == 2
+    assert scores["forecast"].to_dict() == {"least": 0.0, "tenth 01": 3.0, "tenth 10": 6.0}
+
+
 def test_the_values_of_every_regime_divide_the_rows(table):
     sums = scores_of(table).groupby(["span", "regime"])["n"].sum()
     assert (sums["window"] == len(table)).all()
