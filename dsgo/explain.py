@@ -27,8 +27,8 @@ CLOCK = {"day": "time of day", "year": "time of year"}
 SUN = "sun"
 MOST_DAYS = 60  # drawn from the span, the same for every candidate
 REPEATS = 3
-ROWS = 100  # whose forecasts are taken apart
-BACKGROUND = 8  # rows that stand for "not known"
+ROWS = 60  # whose forecasts are taken apart
+BACKGROUND = 16  # rows that stand for "not known"
 
 
 @dataclass(frozen=True)
