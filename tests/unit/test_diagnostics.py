@@ -14,11 +14,11 @@ INFO = {
     "timezone": "Australia/Melbourne",
     "location": {"latitude": -37.8, "longitude": 145.0},
     "columns": {
-        "demand_$MW": {"role": "target", "unit": "MW", "minimum": 0, "maximum": 9},  # a dollar is no formula
+        "demand_MW": {"role": "target", "unit": "MW", "minimum": 0, "maximum": 9},
         "temperature": {"role": "input", "quantity": "temperature", "unit": "°C", "minimum": -45, "maximum": 50},
     },
 }
-TARGET = "demand_$MW"
+TARGET = "demand_MW"
 
 
 @pytest.fixture
