@@ -99,20 +99,34 @@ def score_predictions(
     """
     metrics = {}
     for target in targets:
-        recorded = predictions[target].to_numpy()
-        forecast = predictions[f"{target}_forecast"].to_numpy()
-        scores = score(recorded, forecast, full_scale=full_scale[target])
-        there = predictions[f"{target}_naive"].notna().to_numpy()
-        naive_rmse = np.sqrt(np.mean((predictions[f"{target}_naive"].to_numpy()[there] - recorded[there]) ** 2))
-        own_rmse = np.sqrt(np.mean((forecast[there] - recorded[there]) ** 2))
-        scores |= {"naive_rmse": float(naive_rmse), "skill": float(1 - own_rmse / naive_rmse)}
+        parts = {name: predictions[f"{target}_{name}"].to_numpy() for name in ("forecast", "naive")}
         if f"{target}_p10" in predictions:
-            low, high = predictions[f"{target}_p10"].to_numpy(), predictions[f"{target}_p90"].to_numpy()
-            scores["coverage80"] = float(np.mean((low <= recorded) & (recorded <= high)))
-            scores["width80"] = float(np.mean(high - low))
-            scores["pinball"] = float((_pinball(recorded, low, 0.1) + _pinball(recorded, high, 0.9)) / 2)
+            parts |= {name: predictions[f"{target}_{name}"].to_numpy() for name in ("p10", "p90")}
+        scores = score_target(predictions[target].to_numpy(), **parts, full_scale=full_scale[target])
         metrics |= {f"{prefix}.{target}.{name}": value for name, value in scores.items()}
     return metrics
+
+
+def score_target(
+    recorded: np.ndarray,
+    forecast: np.ndarray,
+    naive: np.ndarray,
+    p10: np.ndarray | None = None,
+    p90: np.ndarray | None = None,
+    *,
+    full_scale: float,
+) -> dict[str, float]:
+    """All metrics of one target (see `score_predictions`) from arrays of shape (n,); those of the interval if it is given."""
+    scores = score(recorded, forecast, full_scale=full_scale)
+    there = ~np.isnan(naive)
+    naive_rmse = np.sqrt(np.mean((naive[there] - recorded[there]) ** 2))
+    own_rmse = np.sqrt(np.mean((forecast[there] - recorded[there]) ** 2))
+    scores |= {"naive_rmse": float(naive_rmse), "skill": float(1 - own_rmse / naive_rmse)}
+    if p10 is not None and p90 is not None:
+        scores["coverage80"] = float(np.mean((p10 <= recorded) & (recorded <= p90)))
+        scores["width80"] = float(np.mean(p90 - p10))
+        scores["pinball"] = float((_pinball(recorded, p10, 0.1) + _pinball(recorded, p90, 0.9)) / 2)
+    return scores
 
 
 def _pinball(recorded: np.ndarray, quantile: np.ndarray, share: float) -> float:

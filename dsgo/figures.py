@@ -1,8 +1,6 @@
 """Table → figure, the same for the report (SVG) and the dashboard (Plotly).
 
-`describe` decides what is drawn and how; `svg` and `plotly_figure` only draw it. Blue and vermilion of Okabe and Ito's
-palette (jfly.uni-koeln.de/color, 2008) stay apart for colour-blind readers and have a contrast of 3:1 or more on white
-and on black.
+`describe` decides what is drawn and how; `svg` and `plotly_figure` only draw it.
 """
 
 from __future__ import annotations
@@ -19,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dsgo.palette import BLUE, STYLE, VERMILION
 from dsgo.wording import quantity
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-BLUE = "#0072B2"
-VERMILION = "#D55E00"
-GREY = "#808080"
 BAND_OPACITY = 0.3
 DAYS_LABELLED = 8  # more labels than these run into each other on a phone
 
@@ -129,20 +125,9 @@ def svg(figure: ForecastFigure, name: str) -> str:
     from matplotlib.figure import Figure
 
     style = {
+        **STYLE,
         "svg.fonttype": "none",  # text stays text: small, searchable, in the page's own font
         "svg.hashsalt": name,
-        "text.parse_math": False,  # a $ in a name is a dollar
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout on every machine
-        "font.size": 9,
-        "axes.edgecolor": GREY,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "xtick.color": GREY,
-        "ytick.color": GREY,
-        "xtick.labelcolor": "black",
-        "ytick.labelcolor": "black",
-        "grid.color": "#e0e0e0",
-        "grid.linewidth": 0.6,
     }
     with mpl.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings(

@@ -16,9 +16,10 @@ import mlflow
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from dsgo import tags
+from dsgo import diagnostics, explain, tags
 from dsgo.evaluation import Fold, naive, plan, score_predictions
 from dsgo.forecaster import Forecaster
+from dsgo.regimes import key_figures, score_regimes
 from dsgo.served import ServedForecaster, example, requirements, signature
 from dsgo.tables import Dataset, read_dataset
 
@@ -92,6 +93,7 @@ class Training:
         print("logging the model and its evidence", flush=True)
         mlflow.log_params(dict(settings))
         self._log_evidence(past, window, metrics)
+        self._log_evaluation(twin, past, window)
         for name, forecaster in (("twin", twin), ("model", model)):
             self._log_model(name, forecaster)
 
@@ -127,6 +129,22 @@ class Training:
             mlflow.log_artifacts(folder, "predictions")
         mlflow.log_metrics(dict(metrics))
         mlflow.set_tag(tags.OUTPUT_DIGEST, digest.hexdigest())
+
+    def _log_evaluation(self, twin: Forecaster, past: pd.DataFrame, window: pd.DataFrame) -> None:
+        """Where the forecasts can be trusted and what they rest on, as tables and pictures."""
+        scores = score_regimes({"backtest": past, "window": window}, self.table, self.info)
+        subject = explain.subject(twin, self.table[self.table.index <= window.index[-1]], window.index)
+        importance, contributions = explain.importance(subject), explain.contributions(subject)
+        with TemporaryDirectory(prefix="dsgo-evaluation-") as folder:
+            path = Path(folder)
+            scores.to_csv(path / "regimes.csv", index=False)
+            importance.to_csv(path / "importance.csv", index=False)
+            contributions.to_csv(path / "contributions.csv", index=False)
+            diagnostics.draw_importance(path / "importance.png", importance, contributions, self.table, self.info)
+            diagnostics.draw_reliability(path / "reliability.png", scores, self.info)
+            diagnostics.draw_residuals(path / "residuals.png", scores, self.info)
+            mlflow.log_artifacts(folder, "evaluation")
+        mlflow.log_metrics(key_figures(scores))
 
     def _log_model(self, name: str, forecaster: Forecaster) -> None:
         logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # it warns that a pickle is a pickle

@@ -103,6 +103,24 @@ def test_runs_are_nested_under_one_pipeline_run_and_carry_their_tags(first):
         assert {tags.STEP_KEY, tags.CODE_VERSION, tags.OUTPUT_DIGEST, tags.DATASET} <= run.data.tags.keys()
 
 
+def test_every_candidate_shows_where_it_can_be_trusted_and_what_it_rests_on(first, tmp_path):
+    client = MlflowClient()
+    for step in MODELS:
+        run = in_pipeline(step)
+        kept = {Path(item.path).name: item.file_size for item in client.list_artifacts(run.info.run_id, "evaluation")}
+        pictures = {"importance.png", "reliability.png", "residuals.png"}
+        assert kept.keys() == pictures | {"regimes.csv", "importance.csv", "contributions.csv"}
+        assert min(kept[name] for name in pictures) > 10_000
+        assert 0 < run.data.metrics["window.solar_GW.coverage80.day"] < 1
+    production = registry.load_production("wind_solar")
+    path = mlflow.artifacts.download_artifacts(
+        run_id=production.run_id, artifact_path="evaluation/regimes.csv", dst_path=str(tmp_path)
+    )
+    scores = pd.read_csv(path)
+    over_all = scores[(scores["regime"] == "all") & (scores["span"] == "window")].set_index("target")
+    assert over_all.loc["wind_GW", "rmse"] == pytest.approx(production.scores["window.wind_GW.rmse"])
+
+
 def test_several_forests_are_tried_in_one_execution_and_keras_logs_itself(first):
     assert len(runs_of("random_forest.setting")) == 2
     network = in_pipeline("keras_mlp")
