@@ -123,15 +123,19 @@ def fit_shares(parts: Sequence[pd.DataFrame], target: str, pull: float) -> np.nd
 
 
 def out_of_sample(parts: Sequence[pd.DataFrame], targets: Sequence[str], pulls: Sequence[float]) -> pd.DataFrame:
-    """The blend's back-test as it would have been: each fold by shares of the folds before it, the first by equal shares."""
+    """The blend's back-test: each fold by shares of the other folds, so that no share is scored on rows that it was fitted on.
+
+    The forecasts are of models that saw earlier rows only; of the later folds the first one's blend knows these few shares,
+    nothing else. With a single fold there are no others: equal shares.
+    """
     blended = parts[0].copy()
     folds = list(blended["fold"].unique())
-    for number, fold in enumerate(folds):
+    for fold in folds:
         rows = (blended["fold"] == fold).to_numpy()
-        now = _of(parts, [fold])
+        now, others = _of(parts, [fold]), _of(parts, [other for other in folds if other != fold])
         for target, pull in zip(targets, pulls, strict=True):
             equal = np.full(len(parts), 1 / len(parts))
-            shares = fit_shares(_of(parts, folds[:number]), target, pull) if number else equal
+            shares = fit_shares(others, target, pull) if len(folds) > 1 else equal
             blended.loc[rows, f"{target}_{FORECAST}"] = _forecasts(now, target) @ shares
     return blended
 

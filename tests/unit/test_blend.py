@@ -72,14 +72,15 @@ def test_the_pull_is_chosen_on_the_fold_after():
     assert choose_pull([perfect, bad], "T") == 0.1
 
 
-def test_the_back_test_uses_shares_of_earlier_folds_only():
+def test_the_back_test_uses_shares_of_other_folds_only():
     recorded = [5, 5, 5, 5, 5, 5, 5, 5]
-    first = part(recorded, [3, 3, 7, 7, 10, 10, 10, 10], "aaaabbbb")
-    second = part(recorded, [4, 6, 4, 6, 20, 20, 20, 20], "aaaabbbb")
+    first = part(recorded, [3, 3, 7, 7, 8, 2, 8, 2], "aaaabbbb")
+    second = part(recorded, [4, 6, 4, 6, 6, 6, 4, 4], "aaaabbbb")
     blended = out_of_sample([first, second], ["T"], [0.0])["T_forecast"]
-    np.testing.assert_allclose(
-        blended, [3.5, 4.5, 5.5, 6.5, 18, 18, 18, 18], atol=1e-3
-    )  # 1/2 and 1/2; then 1/5 and 4/5
+    # Fold b (variances 9 and 1) gives 1/10 and 9/10 for fold a, fold a (4 and 1) gives 1/5 and 4/5 for fold b.
+    np.testing.assert_allclose(blended, [3.9, 5.7, 4.3, 6.1, 6.4, 5.2, 4.8, 3.6], atol=1e-4)
+    alone = out_of_sample([first[:4], second[:4]], ["T"], [0.0])["T_forecast"]
+    np.testing.assert_allclose(alone, [3.5, 4.5, 5.5, 6.5])
 
 
 def test_back_tests_of_other_rows_are_refused_by_name():

@@ -43,7 +43,7 @@ class Blending(Training):
         return np.column_stack(fitted)
 
     def backtest(self, regressor: np.ndarray) -> tuple[pd.DataFrame, dict[str, float]]:
-        """The blend of the candidates' back-tests; here no choice is scored on the rows that it was made on."""
+        """The blend of the candidates' back-tests (see `dsgo.blend.out_of_sample`)."""
         predictions = out_of_sample(self.parts, self.targets, self.pulls)
         return predictions, score_predictions(predictions, self.targets, "backtest", self.full_scale)
 
