@@ -94,9 +94,8 @@ def search(study: optuna.Study, step: ModuleType, training: Training, options: a
 def try_setting(study: optuna.Study, trial: Trial, step: ModuleType, training: Training, seed: int) -> str:
     """Back-test one setting in a nested run; say how it ended."""
     client, status = MlflowClient(), "FINISHED"
-    parent = mlflow.active_run().info.run_id
     with mlflow.start_run(run_name=f"trial {trial.number}", nested=True) as nested:
-        trial.set_user_attr("runs", [nested.info.run_id, parent])
+        trial.set_user_attr("run", nested.info.run_id)
         mlflow.set_tags({**training.tags(), tags.STEP: f"{training.step}.trial"})
         mlflow.log_params({**trial.params, "seed": seed})
         try:
@@ -105,10 +104,12 @@ def try_setting(study: optuna.Study, trial: Trial, step: ModuleType, training: T
             study.tell(trial, state=TrialState.PRUNED)
             outcome, said, status = "pruned", f"given up: {pruned}", "KILLED"
         except WHAT_A_SETTING_MAY_RAISE as error:
-            trial.set_user_attr("error", str(error))
+            default = not finished(study)
+            if not default:
+                trial.set_user_attr("error", str(error))
             study.tell(trial, state=TrialState.FAIL)
-            if not finished(study, TrialState.COMPLETE):
-                raise  # the default setting: the fault is not the setting's
+            if default:
+                raise  # the fault is not the setting's
             outcome, said, status = "failed", f"failed: {error}", "FAILED"
         else:
             study.tell(trial, score)
@@ -158,10 +159,14 @@ def finished(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
 
 
 def _end_what_was_killed(study: optuna.Study) -> None:
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        for run_id in trial.user_attrs.get("runs", []):
-            end_run(MlflowClient(), run_id, "KILLED")
+    """End the runs that an earlier search of this study has left open, and its last trial if that was under way."""
+    cut_short = study.get_trials(states=(TrialState.RUNNING,))
+    left_open = [each.user_attrs.get("run") for each in (study, *cut_short)]
+    for run_id in filter(None, left_open):
+        end_run(MlflowClient(), run_id, "KILLED")
+    for trial in cut_short:
         study.tell(trial.number, state=TrialState.FAIL)
+    study.set_user_attr("run", mlflow.active_run().info.run_id)
 
 
 @contextlib.contextmanager
@@ -212,7 +217,7 @@ def log_result(study: optuna.Study, step: str, searched: space.Space, training: 
     }
     mlflow.log_text(yaml.safe_dump(result, sort_keys=False), space.SETTINGS_FILE)
     table = [
-        {"trial": t.number, "state": t.state.name, "score": t.value, **t.params, "run_id": t.user_attrs["runs"][0]}
+        {"trial": t.number, "state": t.state.name, "score": t.value, **t.params, "run_id": t.user_attrs["run"]}
         for t in done
     ]
     mlflow.log_text(pd.DataFrame(table).to_csv(index=False), "trials.csv")

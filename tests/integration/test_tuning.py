@@ -18,7 +18,8 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from dsgo import collection, flow, pipeline, registry, tags
+from dsgo import collection, flow, pipeline, registry, tags, tuned
+from dsgo.errors import DSGoError
 from dsgo.steps import Step, run_step
 from dsgo.tuned import with_settings
 
@@ -119,25 +120,25 @@ def ensemble(dataset, linear):
 
 
 def test_a_killed_search_goes_on_and_its_finished_trials_count(searched):
-    said, tuned = searched
+    said, search = searched
     assert "resumes: 1 of 3 trials are done" in said or "resumes: 2 of 3 trials are done" in said
     assert "trial 1 of 3" not in said
     assert "trial 3 of 3" in said
-    result = yaml.safe_load(mlflow.artifacts.load_text(f"runs:/{tuned.info.run_id}/settings.yaml"))
+    result = yaml.safe_load(mlflow.artifacts.load_text(f"runs:/{search.info.run_id}/settings.yaml"))
     assert result["trials"] == 3
     assert result["score"] <= result["default_score"] < 1
-    assert result["data_digest"] == tuned.data.tags[tags.DATA_DIGEST]
-    experiment = tuned.info.experiment_id
+    assert result["data_digest"] == search.data.tags[tags.DATA_DIGEST]
+    experiment = search.info.experiment_id
     left = MlflowClient().search_runs([experiment], "attributes.status = 'RUNNING'")
     assert left == []
 
 
 def test_the_pipeline_trains_anew_with_what_a_search_has_found_and_then_reuses_it(steps, prepared, linear, searched):
-    _, tuned = searched
+    _, search = searched
     runs, wanted = {"process_data": prepared}, [steps["process_data"], steps["linear_regression"]]
     _, why = pipeline.plan(wanted, COLLECTION)
     assert why == {"linear_regression": "its code, parameters, environment or inputs are new"}
-    uri = f"runs:/{tuned.info.run_id}/settings.yaml"
+    uri = f"runs:/{search.info.run_id}/settings.yaml"
     step = with_settings(steps["linear_regression"], runs)
     assert step.parameters["settings"] == uri
     made = in_pipeline(step, runs)
@@ -154,14 +155,23 @@ def test_without_a_search_of_it_a_step_is_as_it_was(steps, prepared, searched):
         assert with_settings(steps[name], {"process_data": prepared}) is steps[name]
 
 
-def test_a_search_that_agrees_with_an_earlier_one_trains_nothing_anew(steps, prepared, searched, dataset):
-    _, tuned = searched
+def test_a_search_that_agrees_with_an_earlier_one_trains_nothing_anew(steps, prepared, searched, capfd):
+    _, earlier = searched
     before = with_settings(steps["linear_regression"], {"process_data": prepared})
-    done = run(LINEAR, entry_point="tune", dataset=dataset, trials=3)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "trial " not in done.stdout
-    assert newest("linear_regression.tune").info.run_id != tuned.info.run_id
+    with patch.dict(os.environ, environment()):
+        tuned.tune(COLLECTION, ["linear_regression"], {"trials": "3", "timeout_s": "600", "seed": "42"})
+    said = capfd.readouterr().out
+    assert "linear_regression | best of 3: score" in said
+    assert "| trial " not in said
+    assert newest("linear_regression.tune").info.run_id != earlier.info.run_id
     assert with_settings(steps["linear_regression"], {"process_data": prepared}) == before
+
+
+def test_what_cannot_be_tuned_is_refused_by_name(servers):
+    with pytest.raises(DSGoError, match=r"no step 'promote' to tune.*keras_mlp.*linear_regression"):
+        tuned.tune(COLLECTION, ["promote"], {})
+    with pytest.raises(DSGoError, match=r"'wind_solar' has no dataset yet"):
+        tuned.tune(dataclasses.replace(COLLECTION, experiment="not yet there"), [], {})
 
 
 @pytest.mark.parametrize(
