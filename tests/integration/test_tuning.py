@@ -179,7 +179,7 @@ def test_what_cannot_be_tuned_is_refused_by_name(servers):
     [
         (tags.SCORED_TO, "2015-01-02T00:00:00+00:00"),  # a day into the dataset's window
         (tags.SEARCH_SPACE, "of other settings"),
-        (tags.SYNTHETIC, "false"),
+        (tags.SYNTHETIC, "true"),
         (tags.COLLECTION, "another"),
     ],
 )

@@ -97,6 +97,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_as_one_that_was_not(script, t
     resumed, trials = tune(script, tracking, after)
     assert "resumes: 1 of 3 trials are done" in capsys.readouterr().out
     assert trials == undisturbed
+    assert len({str(params) for params, _ in trials}) == 3
     assert after.asked == [params for params, _ in undisturbed[1:]]
     assert result(resumed)["values"] == result(whole)["values"]
     again = Step()
