@@ -38,7 +38,8 @@ def command(project: str, **parameters: object) -> list[str]:
 
 def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(CHECKOUT)}
+    # One thread: on a busy machine several wait for each other, many times as long as the work takes.
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
 
 
 def run(project: str, **parameters: object) -> subprocess.CompletedProcess:
