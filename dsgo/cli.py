@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsgo import backup, restore, services, wheel
 from dsgo.errors import BackupError, DSGoError, SourceError
-from dsgo.settings import Settings, load, prepare
+from dsgo.settings import Settings, activate, load, prepare
 
 SOURCE_NAMES = ("sample", "opsd")  # what DATA can be besides a file or a URL
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
     )
+    sub = add(_tune, "tune", "Search for better settings of the training steps on the newest dataset.")
+    sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
+    sub.add_argument("--step", action="append", default=[], help="a training step, can be given again; default: all")
+    sub.add_argument("--trials", type=int, default=20, help="settings to try for each step; default: 20")
+    sub.add_argument("--timeout-s", type=float, default=3600.0, help="seconds for each step; default: 3600")
+    sub.add_argument("--seed", type=int, default=42, help="default: 42")
     return parser
 
 
@@ -141,6 +147,15 @@ def _run(settings: Settings, options: argparse.Namespace) -> int | None:
     from dsgo import pipeline  # MLflow takes seconds to import: first refuse what can be refused
 
     return pipeline.run(settings, collection=options.collection, data=data)
+
+
+def _tune(settings: Settings, options: argparse.Namespace) -> None:
+    services.check_collection(settings, options.collection)
+    activate(services.up(settings))
+    from dsgo import collection, tuned
+
+    parameters = {name: str(getattr(options, name)) for name in ("trials", "timeout_s", "seed")}
+    tuned.tune(collection.find(options.collection, settings.checkout), options.step, parameters)
 
 
 def resolved_source(data: str) -> str:

@@ -65,10 +65,11 @@ def _asset(collection: Collection, steps_for: StepsFor, step: Step, priority: in
         from mlflow.tracking import MlflowClient
 
         from dsgo.steps import find_finished, key_of, run_step
+        from dsgo.tuned import with_settings
 
         client = MlflowClient()
-        wanted = next(each for each in steps_for(order.data) if each.name == step.name)
         runs = {name: client.get_run(run_id) for name, run_id in upstream.items()}
+        wanted = with_settings(next(each for each in steps_for(order.data) if each.name == step.name), runs)
         experiment_id = client.get_experiment_by_name(collection.experiment).experiment_id
         with lines_named(step.name):
             done, why = find_finished(client, experiment_id, key_of(wanted, runs))

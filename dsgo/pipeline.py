@@ -103,6 +103,7 @@ def plan(steps: Sequence, collection: Collection) -> tuple[dict, dict[str, str]]
     from mlflow.tracking import MlflowClient
 
     from dsgo.steps import find_finished, key_of
+    from dsgo.tuned import with_settings
 
     client = MlflowClient()
     experiment = client.get_experiment_by_name(collection.experiment)
@@ -112,7 +113,7 @@ def plan(steps: Sequence, collection: Collection) -> tuple[dict, dict[str, str]]
         if waiting:
             why[step.name] = f"{', '.join(waiting)} has to run first"
             continue
-        found, reason = find_finished(client, experiment.experiment_id, key_of(step, done))
+        found, reason = find_finished(client, experiment.experiment_id, key_of(with_settings(step, done), done))
         if found is None:
             why[step.name] = reason
         else:

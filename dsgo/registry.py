@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from dsgo import tags
-from dsgo.errors import NoProductionModel, RegistryError
+from dsgo.errors import GateError, NoProductionModel, RegistryError
 from dsgo.tables import Dataset, read_dataset
 
 if TYPE_CHECKING:  # imported only when a model is loaded: it brings scikit-learn and SciPy, seconds for every reader
@@ -172,6 +172,29 @@ def candidates(collection: str, data_digest: str, experiment: str) -> list:
         if any(name.startswith("window.") for name in run.data.metrics):
             newest.setdefault(run.data.tags[tags.STEP], run)
     return list(newest.values())
+
+
+def named_candidates(dataset: Dataset, named: str) -> list:
+    """Training runs for a step that compares or blends them.
+
+    Args:
+        named: comma-separated run ids; empty for every step's newest finished run on this dataset in the active experiment.
+
+    Raises:
+        GateError: there is none, or one was trained on other data.
+    """
+    client = MlflowClient()
+    if named:
+        runs = [client.get_run(run_id.strip()) for run_id in named.split(",")]
+        for run in runs:
+            if run.data.tags.get(tags.DATA_DIGEST) != dataset.sha256:
+                raise GateError(f"Run {run.info.run_id} was trained on other data.", "Name runs on the same dataset.")
+    else:
+        experiment = client.get_experiment(mlflow.active_run().info.experiment_id)
+        runs = candidates(dataset.collection, dataset.sha256, experiment.name)
+    if not runs:
+        raise GateError("No candidate has been trained on this dataset.", "Run a training step on it first.")
+    return runs
 
 
 def leaderboard(collection: str) -> pd.DataFrame:

@@ -103,6 +103,11 @@ class Settings:
         return self.home / "cache"
 
     @property
+    def tuning(self) -> Path:
+        """Folder of the studies of settings, one SQLite file each: a search that was cut short goes on from there."""
+        return self.home / "tuning"
+
+    @property
     def wheels(self) -> Path:
         """Folder of the locally built `dsgo` wheel, for environments of single projects."""
         return self.home / "wheels"

@@ -226,7 +226,7 @@ def run_step(
             env_manager=env_manager,
         )
     except (ExecutionException, MlflowException) as error:
-        _mark_failed(client, run_id)
+        end_run(client, run_id, "FAILED")
         raise StepError(step.name, "failed; what it said is above.", f"Its run is {run_id}.") from error
     run = client.get_run(run_id)
     client.set_tag(run_id, tags.MANIFEST, _manifest(client, run))
@@ -240,10 +240,10 @@ def thread_limits(at_once: int) -> dict[str, str]:
     return dict.fromkeys((*names, "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), threads)
 
 
-def _mark_failed(client: MlflowClient, run_id: str) -> None:
+def end_run(client: MlflowClient, run_id: str, status: str) -> None:
     """A run whose process died keeps the status RUNNING unless somebody ends it."""
     try:
         if client.get_run(run_id).info.status == "RUNNING":
-            client.set_terminated(run_id, "FAILED")
+            client.set_terminated(run_id, status)
     except MlflowException as error:
-        print(f"the run {run_id} could not be marked as failed: {error}", flush=True)
+        print(f"the run {run_id} could not be marked as {status.lower()}: {error}", flush=True)

@@ -19,6 +19,9 @@ MANIFEST = "dsgo.manifest"
 CHAMPION = "dsgo.champion"
 REASON = "dsgo.gate.reason"
 DECISION = "dsgo.gate.decision"
+SEARCH_SPACE = "dsgo.search_space"
+SCORED_TO = "dsgo.scored_to"
+TRIAL = "dsgo.trial"
 
 
 def code_version(folder: Path | str = ".") -> str:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +21,7 @@ from dsgo.evaluation import Fold, naive, plan, score_predictions
 from dsgo.forecaster import Forecaster
 from dsgo.regimes import key_figures, score_regimes
 from dsgo.served import ServedForecaster, example, requirements, signature
+from dsgo.space import Space, read_settings
 from dsgo.tables import Dataset, read_dataset
 
 
@@ -33,7 +34,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 class Training:
-    """One training step on one dataset. Use in order: `backtest` (as often as there are settings), then `finish`."""
+    """One training step on one dataset. Use in order: `backtest`, then `finish`."""
 
     def __init__(self, step: str, dataset_uri: str) -> None:
         self.step, self.dataset_uri = step, dataset_uri
@@ -69,12 +70,17 @@ class Training:
             Predictions of all folds with a column `fold`, and their metrics `backtest.<target>.…`.
         """
         parts = []
-        for fold in self.folds:
-            _, predictions = self._fit_and_forecast(regressor, fold)
-            parts.append(predictions.assign(fold=fold.name))
+        for fold, predictions in self.by_fold(regressor):
+            parts.append(predictions)
             print(f"back-test {fold.start:%Y-%m} to {fold.end:%Y-%m}: {self._rmse(predictions)}", flush=True)
         predictions = pd.concat(parts)
         return predictions, score_predictions(predictions, self.targets, "backtest", self.full_scale)
+
+    def by_fold(self, regressor: BaseEstimator) -> Iterator[tuple[Fold, pd.DataFrame]]:
+        """Each fold with the predictions of a model trained on what lies before it, the oldest first."""
+        for fold in self.folds:
+            _, predictions = self._fit_and_forecast(regressor, fold)
+            yield fold, predictions.assign(fold=fold.name)
 
     def finish(
         self, regressor: BaseEstimator, backtest: tuple[pd.DataFrame, dict[str, float]], settings: Mapping[str, Any]
@@ -159,3 +165,29 @@ class Training:
                 tags.TRAINED_TO: forecaster.trained_to.isoformat(),
             },
         )
+
+
+def train(
+    description: str,
+    step: str,
+    space: Space,
+    regressor: Callable[[Mapping[str, Any], int], BaseEstimator],
+    kind: type[Training] = Training,
+) -> None:
+    """All that a training step does.
+
+    Args:
+        description: of the step, for its `--help`.
+        space: its settings (see `dsgo.space`).
+        regressor: makes its regressor of settings and a seed.
+        kind: of training, for a step that logs more.
+    """
+    options = parser(description)
+    options.add_argument(
+        "--settings", default="", help="URI of a tune run's settings.yaml, or YAML such as 'trees: 60'"
+    )
+    options = options.parse_args()
+    settings = read_settings(space, step, options.settings)
+    training = kind(step, options.dataset)
+    made = regressor(settings, options.seed)
+    training.finish(made, training.backtest(made), {**settings, "seed": options.seed})

@@ -21,14 +21,15 @@ def steps(data: str) -> list[Step]:
     """The steps for one source of raw data, in an order in which they can run."""
     process_data = Step("process_data", HERE / "process_data", parameters={"data": data}, reads=(COLLECTION.path,))
     models = [Step(name, FORECASTING / name, inputs={"dataset": "process_data"}) for name in MODELS]
+    ensemble = Step("ensemble", FORECASTING / "ensemble", inputs={"dataset": "process_data", "candidates": MODELS})
     rules = yaml.safe_dump(dict(COLLECTION.gate), default_flow_style=True, width=10_000).strip().strip("{}")
     promote = Step(
         "promote",
         FORECASTING / "promote",
-        inputs={"dataset": "process_data", "candidates": MODELS},
+        inputs={"dataset": "process_data", "candidates": (*MODELS, "ensemble")},
         parameters={"rules": rules},
     )
-    return [process_data, *models, promote]
+    return [process_data, *models, ensemble, promote]
 
 
 defs = definitions(COLLECTION, steps)

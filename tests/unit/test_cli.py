@@ -84,6 +84,12 @@ def test_run_refuses_before_servers_start(
     assert not load().home.exists()
 
 
+def test_tune_refuses_an_unknown_collection_before_servers_start(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["tune", "--collection", "sun"]) == 1
+    assert "COLLECTION='sun'" in capsys.readouterr().err
+    assert not load().home.exists()
+
+
 def test_data_is_resolved_against_the_callers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my data.csv").touch()

@@ -1,9 +1,9 @@
 """Train gradient-boosted trees on a dataset.
 
-Reads: a dataset (`runs:/<id>/dataset`).
+Reads: a dataset (`runs:/<id>/dataset`), and the settings that a tune run has found, if any.
 Writes: one run with back-test and window scores, the predictions behind them, the evaluated `twin`, and the `model`
     refitted on everything.
-Fails when: the dataset is damaged or too short to be scored, or a setting is out of its range.
+Fails when: the dataset is damaged or too short to be scored, or a setting cannot be used.
 """
 
 from __future__ import annotations
@@ -12,33 +12,22 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.multioutput import MultiOutputRegressor
 
 from dsgo.command import main
-from dsgo.errors import SettingError
-from dsgo.training import Training, parser
+from dsgo.training import train
+
+SPACE = {
+    "max_iter": {"default": 200, "low": 50, "high": 600, "log": True},  # trees for each target
+    "learning_rate": {"default": 0.1, "low": 0.02, "high": 0.3, "log": True},  # share of each tree that is added
+    "max_leaf_nodes": {"default": 15, "low": 4, "high": 63, "log": True},
+    "min_samples_leaf": {"default": 30, "low": 10, "high": 300, "log": True},  # rows
+    "l2_regularization": {"default": 5.0, "low": 0.1, "high": 100.0, "log": True},
+    "max_features": {"default": 0.5, "low": 0.15, "high": 1.0},  # share of the features that each split may use
+}
 
 
-def train() -> None:
+def regressor(settings, seed):
     """One boosted ensemble for each target."""
-    options = parser(__doc__.splitlines()[0])
-    options.add_argument("--iterations", type=int, default=200, help="trees for each target")
-    options.add_argument("--learning-rate", type=float, default=0.1, help="share of each tree that is added, 0..1")
-    options = options.parse_args()
-    if options.iterations < 1:
-        raise SettingError("iterations", options.iterations, "1 or more")
-    if not 0 < options.learning_rate <= 1:
-        raise SettingError("learning_rate", options.learning_rate, "more than 0 and at most 1")
-    training = Training("gradient_boosting", options.dataset)
-    settings = {
-        "max_iter": options.iterations,
-        "learning_rate": options.learning_rate,
-        "max_leaf_nodes": 15,
-        "min_samples_leaf": 30,
-        "l2_regularization": 5.0,
-        "max_features": 0.5,
-        "random_state": options.seed,
-    }
-    regressor = MultiOutputRegressor(HistGradientBoostingRegressor(early_stopping=False, **settings))
-    training.finish(regressor, training.backtest(regressor), settings)
+    return MultiOutputRegressor(HistGradientBoostingRegressor(early_stopping=False, random_state=seed, **settings))
 
 
 if __name__ == "__main__":
-    main(train)
+    main(lambda: train(__doc__.splitlines()[0], "gradient_boosting", SPACE, regressor))

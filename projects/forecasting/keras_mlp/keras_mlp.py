@@ -1,9 +1,9 @@
 """Train a small Keras neural network on a dataset: the mean of a few networks that differ in their random start.
 
-Reads: a dataset (`runs:/<id>/dataset`).
+Reads: a dataset (`runs:/<id>/dataset`), and the settings that a tune run has found, if any.
 Writes: one run with back-test and window scores, the predictions behind them, Keras's own parameters and loss of each
     epoch (autolog, of the last fit), the evaluated `twin`, and the `model` refitted on everything.
-Fails when: the dataset is damaged or too short to be scored, or a setting is less than 1.
+Fails when: the dataset is damaged or too short to be scored, or a setting cannot be used.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ import mlflow.keras
 
 from dsgo.command import main
 from dsgo.dense_net import DenseNet
-from dsgo.errors import SettingError
-from dsgo.training import Training, parser
+from dsgo.training import Training, train
 
-HIDDEN = (64, 32)
+SPACE = {
+    "units": {"default": 64, "choices": [32, 64, 128]},  # of the first hidden layer; the second has half of them
+    "members": {"default": 3, "low": 1, "high": 5},  # networks in the mean
+    "passes": {"default": 25, "low": 10, "high": 50},  # over the rows
+    "rows_a_step": {"default": 256, "choices": [128, 256, 512]},
+    "first_rate": {"default": 2e-3, "low": 5e-4, "high": 1e-2, "log": True},  # of learning; it falls to zero
+}
 
 
 class KerasTraining(Training):
@@ -28,20 +33,17 @@ class KerasTraining(Training):
         return super().fit(regressor, table)
 
 
-def train() -> None:
-    """Train and log."""
-    options = parser(__doc__.splitlines()[0])
-    options.add_argument("--epochs", type=int, default=25, help="passes over the rows")
-    options.add_argument("--members", type=int, default=3, help="networks in the mean")
-    options = options.parse_args()
-    for name in ("epochs", "members"):
-        if getattr(options, name) < 1:
-            raise SettingError(name, getattr(options, name), "1 or more")
-    training = KerasTraining("keras_mlp", options.dataset)
-    regressor = DenseNet(HIDDEN, members=options.members, epochs=options.epochs, seed=options.seed)
-    settings = {"hidden": HIDDEN, "members": options.members, "seed": options.seed}
-    training.finish(regressor, training.backtest(regressor), settings)
+def regressor(settings, seed):
+    """Networks of two hidden layers."""
+    return DenseNet(
+        (settings["units"], settings["units"] // 2),
+        members=settings["members"],
+        epochs=settings["passes"],  # Keras's autolog takes the names epochs, batch_size and learning_rate for itself
+        batch_size=settings["rows_a_step"],
+        learning_rate=settings["first_rate"],
+        seed=seed,
+    )
 
 
 if __name__ == "__main__":
-    main(train)
+    main(lambda: train(__doc__.splitlines()[0], "keras_mlp", SPACE, regressor, KerasTraining))

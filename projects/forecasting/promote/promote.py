@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from dsgo import registry, tags
 from dsgo.command import main
-from dsgo.errors import GateError, NoProductionModel, SettingError
+from dsgo.errors import NoProductionModel, SettingError
 from dsgo.evaluation import plan
 from dsgo.forecaster import Forecaster
 from dsgo.gate import Rule, judge
@@ -47,7 +47,7 @@ def promote() -> None:
             tags.CODE_VERSION: tags.code_version(),
         }
     )
-    runs = find_candidates(dataset, options.candidates)
+    runs = registry.named_candidates(dataset, options.candidates)
     board = registry.leaderboard_table(runs, {})
     mlflow.log_text(board.to_csv(index=False), "leaderboard.csv")
     best = next(run for run in runs if run.info.run_id == board["run_id"].iloc[0])
@@ -89,22 +89,6 @@ def parse_rules(text: str) -> dict:
     except yaml.YAMLError as error:
         raise SettingError("rules", text, f"YAML such as 'minimum_skill: 0.1' ({error})") from error
     return rules
-
-
-def find_candidates(dataset: Dataset, named: str) -> list:
-    """The runs to compare: those named, or every finished training run on this dataset."""
-    client = MlflowClient()
-    if named:
-        runs = [client.get_run(run_id.strip()) for run_id in named.split(",")]
-        for run in runs:
-            if run.data.tags.get(tags.DATA_DIGEST) != dataset.sha256:
-                raise GateError(f"Run {run.info.run_id} was trained on other data.", "Name runs on the same dataset.")
-    else:
-        experiment = client.get_experiment(mlflow.active_run().info.experiment_id)
-        runs = registry.candidates(dataset.collection, dataset.sha256, experiment.name)
-    if not runs:
-        raise GateError("No candidate has been trained on this dataset.", "Run a training step on it first.")
-    return runs
 
 
 def current_champion(collection: str) -> registry.Production | None:

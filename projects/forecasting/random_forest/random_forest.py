@@ -1,62 +1,39 @@
-"""Train random forests on a dataset: one nested run for each setting, the best of them by back-test is the candidate.
+"""Train a random forest on a dataset.
 
-Reads: a dataset (`runs:/<id>/dataset`).
-Writes: nested runs with parameters and back-test scores; in the step's own run the best setting with window scores, the
-    predictions behind them, the evaluated `twin`, and the `model` refitted on everything.
-Fails when: the dataset is damaged or too short to be scored, or `trees` is less than 1.
+Reads: a dataset (`runs:/<id>/dataset`), and the settings that a tune run has found, if any.
+Writes: one run with back-test and window scores, the predictions behind them, the evaluated `twin`, and the `model`
+    refitted on everything.
+Fails when: the dataset is damaged or too short to be scored, or a setting cannot be used.
 """
 
 from __future__ import annotations
 
-import mlflow
-import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
 from dsgo.command import main
-from dsgo.errors import SettingError
-from dsgo.training import Training, parser
+from dsgo.training import train
 
-# Each tree sees a third of the rows and splits: with 60 features and years of hourly rows, more makes the trees alike and
-# slow, not better.
-SHARE_OF_ROWS, SHARE_OF_FEATURES = 0.3, 0.35
-SMALLEST_LEAVES = (2, 6)
+SPACE = {
+    "trees": {"default": 40, "low": 20, "high": 80},
+    "smallest_leaf": {"default": 2, "low": 1, "high": 20, "log": True},  # rows
+    # Each tree sees a part of the rows, each split a part of the features: with 60 features and years of hourly rows, more
+    # makes the trees alike and slow, not better.
+    "share_of_rows": {"default": 0.3, "low": 0.1, "high": 0.6},
+    "share_of_features": {"default": 0.35, "low": 0.15, "high": 0.7},
+}
 
 
-def forest(trees: int, smallest_leaf: int, seed: int) -> RandomForestRegressor:
-    """One setting."""
+def regressor(settings, seed):
+    """One forest for all targets."""
     return RandomForestRegressor(
-        trees,
-        min_samples_leaf=smallest_leaf,
-        max_samples=SHARE_OF_ROWS,
-        max_features=SHARE_OF_FEATURES,
+        settings["trees"],
+        min_samples_leaf=settings["smallest_leaf"],
+        max_samples=settings["share_of_rows"],
+        max_features=settings["share_of_features"],
         n_jobs=-1,
         random_state=seed,
     )
 
 
-def train() -> None:
-    """Back-test every setting, finish with the best."""
-    options = parser(__doc__.splitlines()[0])
-    options.add_argument("--trees", type=int, default=40, help="trees in each forest")
-    options = options.parse_args()
-    if options.trees < 1:
-        raise SettingError("trees", options.trees, "1 or more")
-    training = Training("random_forest", options.dataset)
-    tried = []
-    for leaf in SMALLEST_LEAVES:
-        settings = {"trees": options.trees, "smallest_leaf": leaf, "seed": options.seed}
-        with mlflow.start_run(run_name=f"smallest_leaf {leaf}", nested=True):
-            regressor = forest(**settings)
-            backtest = training.backtest(regressor)
-            mlflow.set_tags({**training.tags(), "dsgo.step": "random_forest.setting"})
-            mlflow.log_params(settings)
-            mlflow.log_metrics(backtest[1])
-        skill = np.mean([backtest[1][f"backtest.{target}.skill"] for target in training.targets])
-        tried.append((skill, settings, regressor, backtest))
-    _, settings, regressor, backtest = max(tried, key=lambda each: each[0])
-    print(f"best setting: {settings}", flush=True)
-    training.finish(regressor, backtest, settings)
-
-
 if __name__ == "__main__":
-    main(train)
+    main(lambda: train(__doc__.splitlines()[0], "random_forest", SPACE, regressor))
