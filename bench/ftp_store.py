@@ -28,6 +28,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FILES, FILE_BYTES = 300, 10_000
+LISTINGS = 10  # a round: each takes milliseconds
 ROUND_TRIP_S = 0.020
 MB = 1_000_000
 
@@ -219,7 +220,8 @@ def many_files(current: settings.Settings, folder: Path, rounds: int) -> list[Ro
     for number in range(rounds):
         theirs, ours = built_in(current, f"theirs{number}"), plugin(current, f"ours{number}")
         up_and_down(both, theirs, ours, folder)
-        listing.time(theirs.list_artifacts, ours.list_artifacts)
+        for _ in range(LISTINGS):
+            listing.time(theirs.list_artifacts, ours.list_artifacts)
         assert len(ours.list_artifacts()) == len(theirs.list_artifacts()) == FILES
     return [*both, listing]
 

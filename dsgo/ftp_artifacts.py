@@ -41,6 +41,7 @@ from dsgo.ftp_connection import (
     Connection,
     InsecureServer,
     LoginRefused,
+    NoDataConnection,
     Pool,
     Server,
     ServerGone,
@@ -48,9 +49,9 @@ from dsgo.ftp_connection import (
 )
 from dsgo.ftp_credentials import NO_LOGIN_REMEDY, Login, find_login, is_own_server
 from dsgo.ftp_listing import Entry, list_directory
-from dsgo.ftp_names import absolute_path, is_part, relative_path
+from dsgo.ftp_names import absolute_path, is_hidden, relative_path
 from dsgo.ftp_progress import Progress, progress_bar
-from dsgo.ftp_transfer import NoSuchFile, download, download_bundle, upload, upload_bundle
+from dsgo.ftp_transfer import NoSuchFile, NotVerified, download, download_bundle, upload, upload_bundle
 
 T = TypeVar("T")
 
@@ -194,7 +195,7 @@ class FTPArtifactRepository(ArtifactRepository):
         relative = self._relative(path)
         folder = relative + "/" if relative else ""
         entries = sorted(self._entries(self._remote(relative)) or [], key=itemgetter(0))
-        return [FileInfo(folder + name, is_dir, size) for name, is_dir, size in entries if not is_part(name)]
+        return [FileInfo(folder + name, is_dir, size) for name, is_dir, size in entries if not is_hidden(name)]
 
     def _is_directory(self, artifact_path: str | None) -> bool:
         remote = self._remote(self._relative(artifact_path))
@@ -342,6 +343,20 @@ class FTPArtifactRepository(ArtifactRepository):
                 remote,
                 f"cannot be reached: {error}",
                 "Check that the server runs, and its host and port.",
+            ) from None
+        except NoDataConnection as error:
+            raise FTPStoreError(
+                self._address,
+                remote,
+                f"answers, but there is {error}",
+                "Open the server's passive ports in the firewalls between.",
+            ) from None
+        except NotVerified as error:
+            raise FTPStoreError(
+                self._address,
+                remote,
+                error,
+                "It was tried several times: something changes the file meanwhile, or alters it on the way.",
             ) from None
         except (ftplib.error_perm, ftplib.error_temp) as error:
             raise FTPStoreError(self._address, remote, error, _remedy(str(error))) from None

@@ -30,8 +30,8 @@ class BundleError(Exception):
     """A bundle is cut, corrupt, or names a file that it may not."""
 
 
-def pack_files(files: Iterable[tuple[Path, str]]) -> Iterator[bytes]:
-    """A bundle of local files, each given with its name in the bundle, in blocks of convenient size."""
+def pack_files(files: Iterable[tuple[Path, str]]) -> Iterator[tuple[bytes, int]]:
+    """A bundle of local files, each given with its name in the bundle: blocks, and how much of each is content of files."""
     block, length, count = [], 0, 0
     for path, name in files:
         data = path.read_bytes()
@@ -40,9 +40,9 @@ def pack_files(files: Iterable[tuple[Path, str]]) -> Iterator[bytes]:
         length += len(data)
         count += 1
         if length >= _BLOCK:
-            yield b"".join(block)
+            yield b"".join(block), length
             block, length = [], 0
-    yield b"".join([*block, _line({"end": count})])
+    yield b"".join([*block, _line({"end": count})]), length
 
 
 def pack_folder(folder: str, limit: int, shown: Callable[[str], bool]) -> Iterator[bytes]:

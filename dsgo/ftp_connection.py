@@ -27,6 +27,7 @@ TIMEOUT_S = 60.0  # without any sign from the server
 CONNECT_TIMEOUT_S = 20.0
 PROBE_AFTER_S = 30.0  # of silence: a router may have forgotten the connection without telling
 PROBE_TIMEOUT_S = 5.0
+KEEPALIVE_S = 60
 KEEP_S = 120.0  # an idle connection is closed at the next use of the pool after this
 RETRY_DELAYS_S = (0.1, 0.3, 0.9, 2.7, 8.1, 8.1)  # outlasts a restart by the supervisor, also on a busy machine
 
@@ -66,6 +67,14 @@ class ServerGone(Exception):
     """The server cannot be reached, or went away and did not come back within all retries."""
 
 
+class TransferFailed(ConnectionError):
+    """A transfer fails though the server is there. Tried again like after a broken connection, then raised as it is."""
+
+
+class NoDataConnection(TransferFailed):
+    """The server has told a port for data, and it cannot be connected to."""
+
+
 class _Wire:
     """What plain and TLS connections have in common, over `ftplib`.
 
@@ -92,7 +101,11 @@ class _Wire:
             self.sendcmd(f"REST {offset}")
         self.in_step = False
         self.putcmd(command)
-        data = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
+        try:
+            data = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
+        except OSError as error:
+            problem = NoDataConnection(f"no connection to its data port {port}: {_words(error)}")
+            raise self._reason_for_refusal(problem) from None
         try:
             data.settimeout(self.timeout)
             data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -139,6 +152,17 @@ class _Wire:
         try:
             with self.patience(PROBE_TIMEOUT_S - self.timeout):
                 self.finish(data)
+        except (ftplib.error_temp, ftplib.error_perm) as error:
+            return error
+        except (OSError, EOFError, ftplib.Error):
+            return fallback
+        return fallback
+
+    def _reason_for_refusal(self, fallback: NoDataConnection) -> Exception:
+        """Why the data port does not answer: the server may have refused the command and closed it, else `fallback`."""
+        try:
+            with self.patience(PROBE_TIMEOUT_S - self.timeout):
+                self.getresp()
         except (ftplib.error_temp, ftplib.error_perm) as error:
             return error
         except (OSError, EOFError, ftplib.Error):
@@ -281,6 +305,7 @@ class Pool:
         Raises:
             ftplib.error_perm, ftplib.error_temp: the server's refusal.
             LoginRefused, InsecureServer, ServerGone: no connection can be had.
+            TransferFailed: the server is there, and all the same each try has failed.
         """
         for delay in (*RETRY_DELAYS_S, None):
             try:
@@ -291,7 +316,7 @@ class Pool:
                     raise
             except DEAD as error:
                 if delay is None:
-                    raise ServerGone(_words(error)) from None
+                    raise error if isinstance(error, TransferFailed) else ServerGone(_words(error)) from None
             time.sleep(delay * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
 
@@ -375,11 +400,15 @@ class Pool:
         connection.sock.settimeout(TIMEOUT_S)
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):  # a long transfer leaves this one silent: no router shall forget it
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
         if server.tls:
             try:
                 connection.auth()
             except ssl.SSLCertVerificationError as error:
                 raise InsecureServer(error.verify_message) from None
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError):  # it went away, and may come back
+                raise
             except (ssl.SSLError, ftplib.error_perm) as error:
                 raise InsecureServer(_words(error)) from None
         try:
@@ -422,9 +451,13 @@ class Pool:
             connection.drop()
 
     def abandon(self) -> None:
-        """Close the copies of connections that a fork has given to this process; the parent's go on working."""
+        """Close the copies of connections that a fork has given to this process; the parent's go on working.
+
+        Only their descriptors: a thread that was reading holds the lock of its file object, and is not here to free it.
+        """
         for connection in list(self._open):
-            connection.drop()
+            if connection.sock is not None and (descriptor := connection.sock.detach()) >= 0:
+                os.close(descriptor)
 
 
 def _words(error: BaseException) -> str:

@@ -7,12 +7,23 @@ import re
 import uuid
 
 _PART = re.compile(r"\.dsgo-[0-9a-f]{32}\.part")
+_ASIDE = re.compile(r"\.dsgo-[0-9a-f]{32}\.old")
 PART_LIFETIME_S = 24 * 3600  # a part that has not grown for so long belongs to nobody and is swept
 
 
 def part_name() -> str:
     """A new name for a file on its way; no listing shows it."""
     return f".dsgo-{uuid.uuid4().hex}.part"
+
+
+def aside_name() -> str:
+    """A new name for a file that makes room for its successor; no listing shows it, and it is never swept."""
+    return f".dsgo-{uuid.uuid4().hex}.old"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether the last component of the path `name` is that of a file on its way or stepped aside."""
+    return is_part(name) or (name.endswith(".old") and _ASIDE.fullmatch(posixpath.basename(name)) is not None)
 
 
 def is_part(name: str) -> bool:

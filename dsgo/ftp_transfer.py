@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_files
-from dsgo.ftp_connection import DEAD, Connection, InsecureServer, LoginRefused, Pool, ServerGone
+from dsgo.ftp_connection import DEAD, Connection, InsecureServer, LoginRefused, Pool, ServerGone, TransferFailed
 from dsgo.ftp_hash import BLOCK, FileHash
 from dsgo.ftp_listing import list_directory, size_of
-from dsgo.ftp_names import part_name
+from dsgo.ftp_names import aside_name, part_name
 
 BUNDLE_BLOCK = 1 << 18
 RESUME_FROM = 1 << 22  # bytes that must have arrived for a resumption to be worth its round trips
@@ -28,8 +28,8 @@ _SHA256 = re.compile(r"\b[0-9a-fA-F]{64}\b")
 Progress = Callable[[int], object]  # called with the number of bytes just moved; negative when some must be moved again
 
 
-class NotVerified(ConnectionError):
-    """What arrived is not what was sent. Sent again like after a broken connection."""
+class NotVerified(TransferFailed):
+    """What arrived is not what was sent."""
 
 
 class NoSuchFile(Exception):
@@ -50,6 +50,7 @@ def upload(pool: Pool, local: Path, remote: str, progress: Progress = lambda cou
         raise  # if anything was stored, the sweeper finds it
     except BaseException:
         with contextlib.suppress(Exception), pool.connection() as connection:
+            task.put_back(connection)
             task.drop(connection)
         raise
 
@@ -61,17 +62,22 @@ class _Upload:
         self.pool, self.local, self.remote, self.progress = pool, local, remote, progress
         self.folder = posixpath.dirname(remote)
         self.part = posixpath.join(self.folder, part_name())
+        self.begun = False  # whether the part may be on the server
         self.sent = 0  # bytes that may have arrived in earlier attempts
+        self.sent_of: tuple | None = None  # the state of the file that they were of
+        self.aside: str | None = None  # what the file that was there before may be called now
 
     def attempt(self, connection: Connection) -> None:
         """Send what is missing, verify, and give the file its name."""
         with self.local.open("rb", buffering=0) as file:
+            state = _state(file)
             size = os.fstat(file.fileno()).st_size
             with contextlib.closing(FileHash(self.local, size if offers_sha256(connection) else 0)) as digest:
-                offset = self._resumable(connection, size)
+                offset = self._resumable(connection, size) if state == self.sent_of else 0
                 data = offset and self._resume(connection, offset)
                 if not data:
                     offset, data = 0, self._begin(connection)
+                self.sent_of = state
                 try:
                     self._send(data, file, offset, size)
                 except DEAD as error:
@@ -81,9 +87,11 @@ class _Upload:
                     raise
                 connection.finish(data)
                 sha256 = digest.hexdigest() if offers_sha256(connection) else None
-        if not _verify_and_publish(connection, self.part, self.remote, self.sent, sha256):
+            changed = _state(file) != state
+        if not self._verify_and_publish(connection, sha256):
             self.drop(connection)
-            raise NotVerified(f"the {size} bytes sent did not arrive unchanged")
+            why = f"{self.local} changed while it was sent" if changed else f"{size} bytes did not arrive unchanged"
+            raise NotVerified(why)
 
     def _send(self, data: socket.socket, file: io.FileIO, offset: int, size: int) -> None:
         """Send the file from `offset` to `size`. The kernel does it where it can, without copies through Python."""
@@ -119,8 +127,9 @@ class _Upload:
 
     def _begin(self, connection: Connection) -> socket.socket:
         """Start from the first byte, under a new name: some servers would not overwrite the old part."""
-        if self.sent:
+        if self.begun:
             self.drop(connection)
+        self.begun = True
         for last_try in (False, True):
             try:
                 if self.folder not in self.pool.directories:
@@ -132,6 +141,51 @@ class _Upload:
                     raise
                 self.pool.directories.discard(self.folder)  # someone has removed it since
         raise AssertionError("unreachable")
+
+    def _verify_and_publish(self, connection: Connection, sha256: str | None) -> bool:
+        """Give what was just stored its name if it is intact; return whether it is."""
+        if sha256 is not None and "SITE PUBLISH" in connection.features:  # DSGo's own server does both in one step
+            with connection.patience(self.sent / HASH_BYTES_PER_S):
+                try:
+                    connection.voidcmd(f"SITE PUBLISH {sha256} {self.remote}")
+                except ftplib.error_temp as error:
+                    if str(error).startswith("451"):
+                        return False
+                    raise
+            return True
+        found = remote_sha256(connection, self.part, self.sent) if sha256 is not None else None
+        intact = found == sha256 if found is not None else size_of(connection, self.part) in (self.sent, None)
+        if intact:
+            self._publish(connection)
+            _check_name(connection, self.remote)
+        return intact
+
+    def _publish(self, connection: Connection) -> None:
+        try:
+            _rename(connection, self.part, self.remote)
+        except ftplib.error_perm as refusal:
+            # Some servers do not rename over a file: the old one steps aside, and comes back should this fail too. That
+            # there is none to step aside may mean that another client has just replaced it in the same way.
+            if self.aside is None:
+                self.aside = posixpath.join(self.folder, aside_name())
+            with contextlib.suppress(ftplib.error_perm):
+                _rename(connection, self.remote, self.aside)
+            try:
+                _rename(connection, self.part, self.remote)
+            except ftplib.error_perm:
+                self.put_back(connection)
+                raise refusal from None
+        if self.aside is not None:
+            with contextlib.suppress(ftplib.error_perm):
+                connection.voidcmd(f"DELE {self.aside}")
+            self.aside = None
+
+    def put_back(self, connection: Connection) -> None:
+        """Give a file that has stepped aside its name again."""
+        if self.aside is not None:
+            with contextlib.suppress(ftplib.error_perm):
+                _rename(connection, self.aside, self.remote)
+            self.aside = None
 
     def drop(self, connection: Connection) -> None:
         """Remove what has arrived so far, and begin anew next time."""
@@ -145,44 +199,18 @@ class _Upload:
         self.progress(count)
 
 
-def _verify_and_publish(connection: Connection, part: str, remote: str, size: int, sha256: str | None) -> bool:
-    """Give what was just stored as `part` its name if it is intact; return whether it is."""
-    if sha256 is not None and "SITE PUBLISH" in connection.features:  # DSGo's own server does both in one step
-        with connection.patience(size / HASH_BYTES_PER_S):
-            try:
-                connection.voidcmd(f"SITE PUBLISH {sha256} {remote}")
-            except ftplib.error_temp as error:
-                if str(error).startswith("451"):
-                    return False
-                raise
-        return True
-    found = remote_sha256(connection, part, size) if sha256 is not None else None
-    intact = found == sha256 if found is not None else size_of(connection, part) in (size, None)
-    if intact:
-        _publish(connection, part, remote)
-        if remote.endswith(" "):  # Pure-FTPd writes an underscore instead, and would not find the file again
-            folder, name = posixpath.split(remote)
-            if name not in [entry.name for entry in list_directory(connection, folder) or []]:
-                raise ftplib.error_perm("553 The server does not keep a space at the end of a name")
-    return intact
+def _state(file: io.FileIO) -> tuple:
+    """What is another after a file was replaced or written to."""
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _publish(connection: Connection, part: str, remote: str) -> None:
-    try:
-        _rename(connection, part, remote)
-    except ftplib.error_perm as refusal:
-        # Some servers do not rename over a file: the old one steps aside, and comes back should this fail too.
-        aside = posixpath.join(posixpath.dirname(remote), part_name())
-        try:
-            _rename(connection, remote, aside)
-        except ftplib.error_perm:
-            raise refusal from None
-        try:
-            _rename(connection, part, remote)
-        except BaseException:
-            _rename(connection, aside, remote)
-            raise
-        connection.voidcmd(f"DELE {aside}")
+def _check_name(connection: Connection, remote: str) -> None:
+    """Raise error_perm if the server has put another name in the place of an odd one, as Pure-FTPd does."""
+    folder, name = posixpath.split(remote)
+    odd = name != name.strip() or not name.isprintable()
+    if odd and name not in [entry.name for entry in list_directory(connection, folder) or []]:
+        raise ftplib.error_perm("553 The server does not keep spaces at the end, or control characters, of a name")
 
 
 def _rename(connection: Connection, old: str, new: str) -> None:
@@ -200,19 +228,22 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
     """
     part = local.with_name(part_name())
     got = 0
+    got_of: tuple | None = None  # size and age of the remote file that these bytes are of
 
     def attempt(connection: Connection) -> None:
-        nonlocal got
+        nonlocal got, got_of
         try:
             size = int(connection.sendcmd(f"SIZE {remote}").split()[1])
         except ftplib.error_perm as error:
             if str(error).startswith("550"):
                 raise NoSuchFile(str(error)) from None
             size = None
-        resumed = got >= RESUME_FROM and "REST" in connection.features and got <= (size or 0)
+        now = size, _modified(connection, remote) if (size or 0) > RESUME_FROM else None
+        known = now[1] is not None or offers_sha256(connection)  # else it may have been replaced by one as long
+        resumed = got >= RESUME_FROM and "REST" in connection.features and known and now == got_of
         if not resumed:
             progress(-got)
-            got = 0
+            got, got_of = 0, now
         data = connection.open_data(f"RETR {remote}", got)
         try:
             with part.open("r+b" if got else "wb", buffering=0) as file:
@@ -249,6 +280,16 @@ def download(pool: Pool, remote: str, local: Path, progress: Progress = lambda c
         raise
 
 
+def _modified(connection: Connection, remote: str) -> str | None:
+    """When a remote file was last written to, in the server's words; None if it does not tell."""
+    if "MDTM" not in connection.features:
+        return None
+    try:
+        return connection.sendcmd(f"MDTM {remote}")
+    except ftplib.error_perm:
+        return None
+
+
 def upload_bundle(
     pool: Pool, files: list[tuple[Path, str]], folder: str, progress: Progress = lambda count: None
 ) -> None:
@@ -264,10 +305,10 @@ def upload_bundle(
         moved = 0
         data = connection.open_data(f"SITE UNPACK {folder}")
         try:
-            for block in pack_files(files):
+            for block, content in pack_files(files):
                 data.sendall(block)
-                moved += len(block)
-                progress(len(block))
+                moved += content
+                progress(content)
         except DEAD as error:
             raise connection.reason_for_break(data, error) from None
         except BaseException:

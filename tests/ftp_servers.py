@@ -39,8 +39,8 @@ HASHES = "SHA-256 of a stored file"
 RESUMED_UPLOADS = "going on with an interrupted upload"
 RESUMED_TLS = "resuming the control connection's TLS session on data connections"
 PASSWORDS = "accounts with a password"
-TRAILING_SPACES = "names that end in a space"
-ABILITIES = {BUNDLES, HASHES, RESUMED_UPLOADS, RESUMED_TLS, PASSWORDS, TRAILING_SPACES}
+ODD_NAMES = "names that end in a space or hold a control character"
+ABILITIES = {BUNDLES, HASHES, RESUMED_UPLOADS, RESUMED_TLS, PASSWORDS, ODD_NAMES}
 
 
 def free_ftp_port() -> int:
@@ -397,7 +397,7 @@ class PureFTPd(Foreign):
         HASHES: "it has no such command",
         RESUMED_TLS: "it makes a new one for each connection",
         RESUMED_UPLOADS: "a part has its name only when the break was noticed, which may be too late",
-        TRAILING_SPACES: "it writes an underscore for a space at the end of a name, so the client refuses",
+        ODD_NAMES: "it writes an underscore for a space at the end or a control character, so the client refuses",
     }
     account = "nobody"
 

@@ -42,8 +42,9 @@ def feed(unpacker: Unpacker, data: bytes, seed: int) -> None:
 def test_files_come_out_as_they_went_in(tree, tmp_path, seed):
     files = [(path, path.relative_to(tree).as_posix()) for path in tree.rglob("*") if path.is_file()]
     unpacker = Unpacker(tmp_path / "out")
-    feed(unpacker, b"".join(pack_files(files)), seed)
+    feed(unpacker, b"".join(block for block, _ in pack_files(files)), seed)
     assert unpacker.finished and unpacker.files == len(files)
+    assert sum(count for _, count in pack_files(files)) == sum(path.stat().st_size for path, _ in files)
     (tree / "sub" / "empty ö").rmdir()
     assert content(tmp_path / "out") == content(tree)
 
@@ -102,7 +103,7 @@ def test_what_is_no_bundle(tmp_path, data):
 
 def test_a_cut_bundle_leaves_whole_files_only(tree, tmp_path):
     files = [(path, path.relative_to(tree).as_posix()) for path in tree.rglob("*") if path.is_file()]
-    bundle = b"".join(pack_files(files))
+    bundle = b"".join(block for block, _ in pack_files(files))
     for cut in (10, 1000, len(bundle) // 2, len(bundle) - 1):
         unpacker = Unpacker(tmp_path / f"{cut}")
         unpacker.feed(bundle[:cut])

@@ -1,6 +1,6 @@
 import pytest
 
-from dsgo.ftp_names import absolute_path, is_part, part_name, relative_path
+from dsgo.ftp_names import absolute_path, aside_name, is_hidden, is_part, part_name, relative_path
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ def test_refused(path):
 
 def test_parts_are_told_from_artifacts():
     assert is_part(part_name()) and is_part(f"/folder/{part_name()}")
+    assert is_hidden(part_name()) and is_hidden(aside_name()) and not is_part(aside_name())
     assert part_name() != part_name()
     for name in ("model.part", ".dsgo-x.part", ".dsgo-" + "0" * 32, "x" + part_name(), part_name() + "x"):
         assert not is_part(name)

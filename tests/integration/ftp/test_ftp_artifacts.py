@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import ftplib
 import hashlib
 import logging
 import os
+import signal
 import socket
 import threading
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 from ftp_relay import Relay
-from ftp_servers import CASES, PASSWORDS, SINGLY, TRAILING_SPACES, FTPServer, against
+from ftp_servers import CASES, ODD_NAMES, PASSWORDS, SINGLY, FTPServer, against
 from mlflow.exceptions import MlflowException
 
 import dsgo.ftp_connection as ftp_connection
@@ -32,12 +36,14 @@ NAMES = [
     "a;b=c;d",
     ".hidden",
     "two  spaces",
+    "tab\there",
 ]
+ODD = {" leading and trailing ", "tab\there"}
 REFUSED = ["../outside", "a/../../b", "/etc/passwd", "a\r\nDELE plain.txt", "a\nb", "a\0b", ".."]
 
 
 def names_on(server: FTPServer) -> list[str]:
-    return [name for name in NAMES if server.can(TRAILING_SPACES) or not name.endswith(" ")]
+    return [name for name in NAMES if server.can(ODD_NAMES) or name not in ODD]
 
 
 @pytest.fixture
@@ -81,7 +87,7 @@ def test_a_tree_comes_back_as_it_went(repository, tree, tmp_path, folder_of):
 def test_one_file_with_an_awkward_name(repository, tree, name, server):
     if name not in names_on(server):
         (tree / name).write_text("x")
-        with pytest.raises(FTPStoreError, match=r"deeper/ leading and trailing ': 553.*space at the end"):
+        with pytest.raises(FTPStoreError, match=r"deeper/.*: 553.*does not keep"):
             repository.log_artifact(tree / name, "folder/deeper")
         return
     repository.log_artifact(tree / name, "folder/deeper")
@@ -323,6 +329,61 @@ def test_a_forked_child_has_connections_of_its_own(repository, tmp_path, folder_
     assert os.waitpid(child, 0)[1] == 0
     for folder in ("parent", "child", "parent too"):
         assert content(folder_of(repository) / folder) == content(tmp_path)
+
+
+def test_a_fork_while_a_thread_waits_for_a_reply():
+    """The child must not wait for what that thread holds, which is not there to let go of it."""
+    asked, answer = threading.Event(), threading.Event()
+    replies = {b"USER": b"331 ?\r\n", b"PASS": b"230 .\r\n", b"FEAT": b"500 .\r\n"}
+
+    def serve() -> None:
+        session, _ = listener.accept()
+        with contextlib.suppress(ConnectionError), session, session.makefile("rb") as lines:
+            session.sendall(b"220 .\r\n")
+            for line in lines:
+                if line.startswith(b"NOOP"):
+                    asked.set()
+                    assert answer.wait(30)
+                session.sendall(replies.get(line.split()[0], b"200 .\r\n"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pool = ftp_connection.pool_for(ftp_connection.Server("127.0.0.1", listener.getsockname()[1], "u", "p"))
+        answered = []
+        server = threading.Thread(target=serve)
+        client = threading.Thread(
+            target=lambda: answered.append(pool.run(lambda connection: connection.voidcmd("NOOP")))
+        )
+        server.start()
+        client.start()
+        assert asked.wait(30)
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        deadline = time.monotonic() + 20
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if ended == (0, 0):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        answer.set()
+        client.join()
+        ftp_connection.close_pools()
+        server.join()
+    assert ended == (child, 0), "the child hangs"
+    assert answered == ["200 ."], "the parent's connection is broken"
+
+
+def test_blocked_data_ports_are_named_and_not_the_server(server, repository, monkeypatch, tmp_path, hasty):
+    def create_connection(address, *args, **kwargs):
+        if address[1] != server.port:
+            raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+        return connect(address, *args, **kwargs)
+
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(FTPStoreError, match=r"answers, but there is no connection to its data port \d+.*passive ports"):
+        repository.log_artifact(tmp_path / "a.txt")
 
 
 def test_an_answer_in_another_encoding_does_not_break_the_session(repository, server):

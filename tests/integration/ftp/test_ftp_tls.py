@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ftplib
 import os
+import socket
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
 from ftp_relay import Relay
 from ftp_servers import PLAIN, RESUMED_TLS, SINGLY, TLS, Case, DSGo, against
 
+import dsgo.ftp_connection as ftp_connection
 from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
 from dsgo.ftp_bundle import SMALL
 from dsgo.ftp_certificate import ensure_certificate
@@ -136,3 +140,32 @@ def test_the_certificate_is_made_and_kept_and_its_key_private(tmp_path):
         assert certificate.read_bytes() == before
     finally:
         own.stop()
+
+
+def test_a_server_that_goes_away_in_the_handshake_is_tried_again(monkeypatch, hasty):
+    """It is not called untrusted: it may just have been restarted."""
+    monkeypatch.setenv("DSGO_FTP_USER", "u")
+    monkeypatch.setenv("DSGO_FTP_PASSWORD", "p")
+    tries = 0
+
+    def serve() -> None:
+        nonlocal tries
+        with contextlib.suppress(OSError):  # closed at the end
+            while True:
+                session, _ = listener.accept()
+                tries += 1
+                with session:
+                    session.sendall(b"220 .\r\n")
+                    session.recv(100)
+                    session.sendall(b"234 .\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            with pytest.raises(FTPStoreError, match="cannot be reached"):
+                FTPArtifactRepository(f"ftps://127.0.0.1:{listener.getsockname()[1]}/x").list_artifacts()
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            server.join()
+    assert tries == 1 + len(ftp_connection.RETRY_DELAYS_S)

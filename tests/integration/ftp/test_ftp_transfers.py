@@ -15,7 +15,8 @@ from ftp_relay import Relay
 from ftp_servers import RESUMED_UPLOADS
 
 from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
-from dsgo.ftp_names import is_part
+from dsgo.ftp_names import is_hidden, is_part
+from dsgo.ftp_transfer import NotVerified, download, upload
 
 MB = 1 << 20
 KILLS = int(os.environ.get("DSGO_TEST_KILLS", "20"))  # a tenth of them for each server; 200 for the full count
@@ -126,7 +127,7 @@ def test_corruption_on_the_way_is_found(in_process, tmp_path, hasty, publish):
         hide_feature(server, "SITE PUBLISH")
     file = tmp_path / "a.txt"
     file.write_bytes(b"banana" * 1000)
-    with pytest.raises(FTPStoreError, match="did not arrive unchanged"):
+    with pytest.raises(FTPStoreError, match=r"did not arrive unchanged.*alters it on the way"):
         repository_of(server).log_artifact(file)
     assert not [path for path in Path(server.handler.authorizer.get_home_dir("dsgo")).rglob("*") if path.is_file()]
 
@@ -173,6 +174,36 @@ def test_a_server_that_does_not_rename_over_a_file(in_process, tmp_path):
         repository_of(server).log_artifact(file)
     (stored,) = (path for path in Path(server.handler.authorizer.get_home_dir("dsgo")).rglob("*") if path.is_file())
     assert stored.read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_break_while_the_old_file_has_stepped_aside(in_process, tmp_path, hasty, times):
+    """Right before the new file gets its name. The old one is there under some name until the new one is."""
+
+    def ftp_RNTO(self, path):
+        if Path(path).exists():
+            self._rnfr = None
+            self.respond("550 Already there.")
+        elif path.endswith("a.txt") and breaks:
+            breaks.pop()
+            self.close()
+        else:
+            super(server.handler, self).ftp_RNTO(path)
+
+    server, breaks = in_process(ftp_RNTO=ftp_RNTO), [None] * times
+    hide_feature(server, "SITE PUBLISH")
+    folder = Path(server.handler.authorizer.get_home_dir("dsgo"), "artifacts")
+    (folder / "a.txt").write_bytes(b"old")
+    (tmp_path / "a.txt").write_bytes(b"new")
+    if times == 1:
+        repository_of(server).log_artifact(tmp_path / "a.txt")
+        assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("a.txt", b"new")]
+    else:
+        with pytest.raises(FTPStoreError, match="cannot be reached"):
+            repository_of(server).log_artifact(tmp_path / "a.txt")
+        kept = [path for path in folder.iterdir() if path.read_bytes() == b"old"]
+        assert [is_hidden(path.name) and not is_part(path.name) for path in kept] == [True]
+        assert repository_of(server).list_artifacts() == []
 
 
 def test_when_the_new_file_cannot_get_its_name_the_old_one_keeps_it(in_process, tmp_path):
@@ -252,6 +283,58 @@ def test_interrupted_transfers_are_completed(server, large, tmp_path, monkeypatc
     assert (server.root / "interrupted" / "large.bin").read_bytes() == large.read_bytes()
     assert server.parts() == [] or not server.can(RESUMED_UPLOADS)
     assert (tmp_path / "back.bin").read_bytes() == large.read_bytes()
+
+
+def test_two_files_are_not_joined(server, large, tmp_path, monkeypatch):
+    """Each is replaced by one as long while its transfer is interrupted."""
+    for name, value in server.login.items():
+        monkeypatch.setenv(name, value)
+    others = [os.urandom(12 * MB), os.urandom(12 * MB)]
+    with Relay(server) as relay:
+        repository = FTPArtifactRepository(f"{relay.uri}/joined")
+        pool, stored = repository._pool("/"), server.root / "joined" / "large.bin"
+
+        def replace(path: Path, other: bytes):
+            moved = 0
+
+            def progress(count: int) -> None:
+                nonlocal moved
+                moved += count
+                if moved > 7 * MB and path.stat().st_mtime != 1:
+                    path.with_name("other").write_bytes(other)
+                    os.utime(path.with_name("other"), (1, 1))
+                    path.with_name("other").replace(path)
+
+            return progress
+
+        relay.cut_after(11 * MB)
+        upload(pool, large, f"{repository._root}/large.bin", replace(large, others[0]))
+        assert relay.cuts == 1 and stored.read_bytes() == others[0]
+        relay.cut_after(11 * MB)
+        download(pool, f"{repository._root}/large.bin", tmp_path / "back.bin", replace(stored, others[1]))
+        assert relay.cuts == 2 and (tmp_path / "back.bin").read_bytes() == others[1]
+    shutil.rmtree(server.root / "joined")
+
+
+def test_a_file_that_grows_is_stored_as_it_was_at_the_start(repository, large, folder_of):
+    def grow(count: int) -> None:
+        with large.open("ab") as file:
+            file.write(b"more")
+
+    before = large.read_bytes()
+    upload(repository._pool("/"), large, f"{repository._root}/large.bin", grow)
+    assert (folder_of(repository) / "large.bin").read_bytes() == before
+
+
+def test_a_file_that_is_written_over_is_named(in_process, large, hasty):
+    server = in_process()
+
+    def write_over(count: int) -> None:
+        with large.open("r+b") as file:
+            file.write(os.urandom(12 * MB))
+
+    with pytest.raises(NotVerified, match=r"large\.bin changed while it was sent"):
+        upload(repository_of(server)._pool("/"), large, "/artifacts/large.bin", write_over)
 
 
 @pytest.fixture
