@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.preprocessing import SplineTransformer, StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 
 from dsgo.collection import columns_of
 from dsgo.errors import DataError
@@ -25,6 +26,7 @@ from dsgo.tables import check_inputs
 
 FORECAST, P10, P90 = "forecast", "p10", "p90"
 HEADROOM = 1.05  # above the largest share of the level ever recorded: a record may be broken, by a little
+TWILIGHT = 0.02  # sine of elevation below darkness whose rows a regressor still learns from, so that it ends there smoothly
 DARK_SHARE = 1e-3  # a share of the scale below which a recorded value counts as nothing
 
 
@@ -48,7 +50,7 @@ class Forecaster:
         """Learn from `table` (index `utc_timestamp`; inputs and targets), all of it."""
         matrix = self.features.transform(table)
         self.scaler = StandardScaler().fit(matrix)
-        design = _level_design(table[self.inputs], self.scaler.transform(matrix))
+        design = _level_design(table[self.inputs], self.scaler.transform(matrix)[:, : self.features.plain])
         recorded = table[self.targets].to_numpy()
         self.levels: list[Level] = [fit_level(table.index, recorded[:, i], design) for i in range(len(self.targets))]
         relative = recorded / self._level_at(table.index)
@@ -57,7 +59,7 @@ class Forecaster:
         self.dark_below = {
             t: _dark_below(table, t, self.info) for t in self.targets if self._spec(t).get("dark_at_night")
         }
-        self.regressor = clone(self.regressor).fit(self.scaler.transform(matrix), relative / self.scale)
+        self.regressor = self._fitted(self.scaler.transform(matrix), relative / self.scale, table.index)
         self.telling = np.array([_tells_difficulty(name) for name in self.features.get_feature_names_out()])
         self.trained_from, self.trained_to = table.index[0], table.index[-1]
         self.intervals = {}
@@ -129,6 +131,21 @@ class Forecaster:
         answer = np.empty_like(values)
         answer[order] = values
         return pd.DataFrame(answer, columns=[names.get(c, c) for c in wanted], index=frame.index)
+
+    def _fitted(self, features: np.ndarray, relative: np.ndarray, index: pd.DatetimeIndex) -> BaseEstimator:
+        """The regressor, trained; with `weights` (n, targets) if its `fit` takes them.
+
+        An error of the relative value is one of level × error in the target's unit, so squares count level² times. Hours
+        when the sun is certainly down count nothing: their answer is 0 anyway.
+        """
+        regressor = clone(self.regressor)
+        if not has_fit_parameter(regressor, "weights"):
+            return regressor.fit(features, relative)
+        weights = self._level_at(index) ** 2
+        for i, target in enumerate(self.targets):
+            if target in self.dark_below:
+                weights[_sine(index, self.info) < self.dark_below[target] - TWILIGHT, i] = 0.0
+        return regressor.fit(features, relative, weights=weights)
 
     def _refuse_contradictions(self, ordered: pd.DataFrame, order: np.ndarray) -> None:
         values = ordered[self.inputs].to_numpy()
