@@ -20,7 +20,7 @@ def train() -> None:
     """One boosted ensemble for each target."""
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--iterations", type=int, default=200, help="trees for each target")
-    options.add_argument("--learning-rate", type=float, default=0.1, help="share of each tree that is added, 0..1")
+    options.add_argument("--learning-rate", type=float, default=0.06, help="share of each tree that is added, 0..1")
     options = options.parse_args()
     if options.iterations < 1:
         raise SettingError("iterations", options.iterations, "1 or more")
@@ -30,10 +30,10 @@ def train() -> None:
     settings = {
         "max_iter": options.iterations,
         "learning_rate": options.learning_rate,
-        "max_leaf_nodes": 15,
-        "min_samples_leaf": 30,
+        "max_leaf_nodes": 8,
+        "min_samples_leaf": 100,
         "l2_regularization": 5.0,
-        "max_features": 0.5,
+        "max_features": 0.3,
         "random_state": options.seed,
     }
     regressor = MultiOutputRegressor(HistGradientBoostingRegressor(early_stopping=False, **settings))
