@@ -27,7 +27,9 @@ from dsgo.tables import check_inputs
 FORECAST, P10, P90 = "forecast", "p10", "p90"
 HEADROOM = 1.05  # above the largest share of the level ever recorded: a record may be broken, by a little
 WEEK_S = 7 * 86_400
-TWILIGHT = 0.02  # sine of elevation below darkness whose rows a regressor still learns from, so that it ends there smoothly
+TWILIGHT = (
+    0.02  # sine of elevation below darkness whose rows a regressor still learns from, so that it ends there smoothly
+)
 DARK_SHARE = 1e-3  # a share of the scale below which a recorded value counts as nothing
 
 

@@ -39,7 +39,12 @@ def train() -> None:
             raise SettingError(name, getattr(options, name), "1 or more")
     training = KerasTraining("keras_mlp", options.dataset)
     regressor = DenseNet(HIDDEN, members=options.members, epochs=options.epochs, seed=options.seed)
-    settings = {"hidden": HIDDEN, "members": options.members, "weight_decay": regressor.weight_decay, "seed": options.seed}
+    settings = {
+        "hidden": HIDDEN,
+        "members": options.members,
+        "weight_decay": regressor.weight_decay,
+        "seed": options.seed,
+    }
     training.finish(regressor, training.backtest(regressor), settings)
 
 

@@ -20,7 +20,9 @@ from dsgo.training import Training, parser
 
 # What a target may follow. Season and time of day matter less than the weather that comes with them, in the first two.
 KERNELS = {
-    "sky": Kernel(0.003, 0.1, {"wind_speed": 0.6, "temperature": 1.7, "sky_past": 1.7, "day": 0.6, "year": 0.6, "week": 0}),
+    "sky": Kernel(
+        0.003, 0.1, {"wind_speed": 0.6, "temperature": 1.7, "sky_past": 1.7, "day": 0.6, "year": 0.6, "week": 0}
+    ),
     "air": Kernel(0.01, 3.0, {"temperature": 0.6, "sky": 1.7, "day": 0.6, "year": 0.6, "week": 0}),
     "clock": Kernel(0.005, 1.0),
 }
