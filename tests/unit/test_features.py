@@ -116,3 +116,10 @@ def test_any_finite_input_gives_finite_features_that_later_rows_do_not_change(we
     matrix = features.transform(rows)
     assert np.isfinite(matrix).all()
     np.testing.assert_allclose(features.transform(rows.iloc[: len(rows) // 2 + 1]), matrix[: len(rows) // 2 + 1])
+
+
+def test_the_lowest_and_the_range_are_those_of_the_last_24_hours(week):
+    features, table = week
+    last = table["temperature"].rolling(24, min_periods=1)
+    np.testing.assert_allclose(column(features, table, "warmth_low24h"), last.min())
+    np.testing.assert_allclose(column(features, table, "warmth_range24h"), last.max() - last.min(), atol=1e-12)
