@@ -120,6 +120,8 @@ def _check(content: Any, path: Path) -> None:
         raise DataError(
             path, f"dataset.timezone: {dataset['timezone']!r} is no time zone.", "Write e.g. Europe/Berlin."
         )
+    if not isinstance(late := dataset.get("inputs_late_in_summer_time", False), bool):
+        raise DataError(path, f"dataset.inputs_late_in_summer_time: {late!r} must be true or false.")
     for key in ("window.months", "backtest.folds", "backtest.months"):
         if _value(dataset, key, path) < 1:
             raise DataError(path, f"dataset.{key}: must be 1 or more.")

@@ -87,6 +87,17 @@ def score(recorded: np.ndarray, forecast: np.ndarray, *, full_scale: float) -> d
     }
 
 
+def coverage(recorded: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    """Share of the hours inside low..high, of those whose interval has a width; NaN if there are none.
+
+    Where the forecast is certain (no solar power while the sun is down) low and high are both that value. Such hours can
+    hardly miss: counted in, they would let an interval look four fifths right that holds two thirds of the daylight.
+    """
+    open_hours = high > low
+    inside = (low <= recorded) & (recorded <= high)
+    return float(np.mean(inside[open_hours])) if open_hours.any() else float("nan")
+
+
 def score_predictions(
     predictions: pd.DataFrame, targets: list[str], prefix: str, full_scale: Mapping[str, float]
 ) -> dict:
@@ -94,8 +105,8 @@ def score_predictions(
 
     Returns:
         `<prefix>.<target>.mae|rmse|nrmse|r2|bias|naive_rmse|skill|…`; skill is 1 − rmse / rmse of the naive baseline on
-        the rows where there is one. `coverage80`, `width80` (mean, in the target's unit) and `pinball` (mean of the 10 %
-        and 90 % pinball losses) where the table has intervals.
+        the rows where there is one. Where the table has intervals: `coverage80` (see `coverage`), and over all rows
+        `width80` (mean, in the target's unit) and `pinball` (mean of the 10 % and 90 % pinball losses).
     """
     metrics = {}
     for target in targets:
@@ -123,7 +134,7 @@ def score_target(
     own_rmse = np.sqrt(np.mean((forecast[there] - recorded[there]) ** 2))
     scores |= {"naive_rmse": float(naive_rmse), "skill": float(1 - own_rmse / naive_rmse)}
     if p10 is not None and p90 is not None:
-        scores["coverage80"] = float(np.mean((p10 <= recorded) & (recorded <= p90)))
+        scores["coverage80"] = coverage(recorded, p10, p90)
         scores["width80"] = float(np.mean(p90 - p10))
         scores["pinball"] = float((_pinball(recorded, p10, 0.1) + _pinball(recorded, p90, 0.9)) / 2)
     return scores

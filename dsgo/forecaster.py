@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.preprocessing import SplineTransformer, StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 
 from dsgo.collection import columns_of
 from dsgo.errors import DataError
@@ -25,6 +26,10 @@ from dsgo.tables import check_inputs
 
 FORECAST, P10, P90 = "forecast", "p10", "p90"
 HEADROOM = 1.05  # above the largest share of the level ever recorded: a record may be broken, by a little
+WEEK_S = 7 * 86_400
+TWILIGHT = (
+    0.02  # sine of elevation below darkness whose rows a regressor still learns from, so that it ends there smoothly
+)
 DARK_SHARE = 1e-3  # a share of the scale below which a recorded value counts as nothing
 
 
@@ -48,7 +53,7 @@ class Forecaster:
         """Learn from `table` (index `utc_timestamp`; inputs and targets), all of it."""
         matrix = self.features.transform(table)
         self.scaler = StandardScaler().fit(matrix)
-        design = _level_design(table[self.inputs], self.scaler.transform(matrix))
+        design = _level_design(table[self.inputs], self.scaler.transform(matrix)[:, : self.features.plain])
         recorded = table[self.targets].to_numpy()
         self.levels: list[Level] = [fit_level(table.index, recorded[:, i], design) for i in range(len(self.targets))]
         relative = recorded / self._level_at(table.index)
@@ -57,8 +62,8 @@ class Forecaster:
         self.dark_below = {
             t: _dark_below(table, t, self.info) for t in self.targets if self._spec(t).get("dark_at_night")
         }
-        self.regressor = clone(self.regressor).fit(self.scaler.transform(matrix), relative / self.scale)
-        self.telling = np.array([_tells_difficulty(name) for name in self.features.get_feature_names_out()])
+        self.regressor = self._fitted(self.scaler.transform(matrix), relative / self.scale, table.index)
+        self.telling = np.array([_tells_difficulty(n, self.inputs) for n in self.features.get_feature_names_out()])
         self.trained_from, self.trained_to = table.index[0], table.index[-1]
         self.intervals = {}
         return self
@@ -72,14 +77,13 @@ class Forecaster:
         """
         features = pd.DataFrame(self.scaler.transform(self.features.transform(table)), index=table.index)
         features = features.loc[predictions.index].to_numpy()[:, self.telling]
+        weeks = predictions.index.as_unit("s").asi8 // WEEK_S
         for i, target in enumerate(self.targets):
             unit = predictions[f"{target}_level"].to_numpy() * self.scale[i]
             forecast = predictions[f"{target}_{FORECAST}"].to_numpy() / unit
             error = predictions[target].to_numpy() / unit - forecast
-            awake = ~self._dark(
-                target, predictions.index
-            )  # at night the forecast is certain and says nothing of the day
-            self.intervals[target] = fit_intervals(forecast[awake], error[awake], features[awake])
+            awake = ~self._dark(target, predictions.index)  # at night the forecast is certain, no day is
+            self.intervals[target] = fit_intervals(forecast[awake], error[awake], features[awake], weeks[awake])
         return self
 
     def forecast(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +105,8 @@ class Forecaster:
             columns[f"{target}_{FORECAST}"] = point
             columns[f"{target}_level"] = levels[:, i]
             if target in self.intervals:
-                low, high = self.intervals[target].around(relative[:, i], features[:, self.telling])
+                centre = point / (levels[:, i] * self.scale[i])
+                low, high = self.intervals[target].around(centre, features[:, self.telling])
                 columns[f"{target}_{P10}"] = np.minimum(limited(low), point)
                 columns[f"{target}_{P90}"] = np.maximum(limited(high), point)
         return pd.DataFrame(columns, index=table.index)
@@ -129,6 +134,21 @@ class Forecaster:
         answer = np.empty_like(values)
         answer[order] = values
         return pd.DataFrame(answer, columns=[names.get(c, c) for c in wanted], index=frame.index)
+
+    def _fitted(self, features: np.ndarray, relative: np.ndarray, index: pd.DatetimeIndex) -> BaseEstimator:
+        """The regressor, trained; with `weights` (n, targets) if its `fit` takes them.
+
+        An error of the relative value is one of level × error in the target's unit, so squares count level² times. Hours
+        when the sun is certainly down count nothing: their answer is 0 anyway.
+        """
+        regressor = clone(self.regressor)
+        if not has_fit_parameter(regressor, "weights"):
+            return regressor.fit(features, relative)
+        weights = self._level_at(index) ** 2
+        for i, target in enumerate(self.targets):
+            if target in self.dark_below:
+                weights[_sine(index, self.info) < self.dark_below[target] - TWILIGHT, i] = 0.0
+        return regressor.fit(features, relative, weights=weights)
 
     def _refuse_contradictions(self, ordered: pd.DataFrame, order: np.ndarray) -> None:
         values = ordered[self.inputs].to_numpy()
@@ -162,9 +182,9 @@ class Forecaster:
         return _sine(index, self.info) < self.dark_below[target]
 
 
-def _tells_difficulty(feature: str) -> bool:
-    """Whether the size of an error may depend on a feature: not on the day of the year, seen once or twice in calibration."""
-    return not feature.startswith(("year_", "weekend")) and "_lag" not in feature
+def _tells_difficulty(feature: str, inputs: list[str]) -> bool:
+    """Whether the size of an error may depend on a feature: what the hour is, not the season, seen once or twice."""
+    return feature in (*inputs, "sun", "clear_sky_index", "diffuse_share")
 
 
 def _sine(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> np.ndarray:

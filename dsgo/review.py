@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dsgo.collection import columns_of
-from dsgo.evaluation import naive
+from dsgo.evaluation import coverage, naive
 from dsgo.tables import Dataset
 from dsgo.weeks import Week, complete_weeks
 
@@ -44,7 +44,7 @@ class Score:
     naive_mae: float
     naive_rmse: float
     coverage80: float
-    """Share of the hours inside p10..p90; 0.8 is meant."""
+    """Share of the hours inside p10..p90, of those with p10 < p90; 0.8 is meant. NaN if there are none."""
 
     @property
     def skill(self) -> float:
@@ -125,7 +125,7 @@ class Review:
             rmse=_rmse(error),
             naive_mae=float(naive.abs().mean()),
             naive_rmse=_rmse(naive),
-            coverage80=float(recorded.between(rows[f"{target}_p10"], rows[f"{target}_p90"]).mean()),
+            coverage80=coverage(*(rows[column].to_numpy() for column in (target, f"{target}_p10", f"{target}_p90"))),
         )
 
     def usual(self, target: str, besides: pd.DatetimeIndex) -> Usual | None:

@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 FORECASTING = HERE.parent / "forecasting"
 COLLECTION = load(HERE / "collection.yaml")
 # The slow ones first: what is started last should be quick.
-MODELS = ("keras_mlp", "random_forest", "gradient_boosting", "linear_regression")
+MODELS = ("keras_mlp", "kernel_ridge", "random_forest", "gradient_boosting", "linear_regression")
 
 
 def steps(data: str) -> list[Step]:

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from dsgo import registry, tags
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-MODELS = {"keras_mlp", "random_forest", "gradient_boosting", "linear_regression", "ensemble"}
+MODELS = {"keras_mlp", "kernel_ridge", "random_forest", "gradient_boosting", "linear_regression", "ensemble"}
 STEPS = {"process_data", *MODELS, "promote"}
 ROW = ["2015-06-10T12:00:00Z", 4.0, 18.0, 300.0, 150.0]
 COLUMNS = ["utc_timestamp", "windspeed", "temperature", "rad_horizontal", "rad_diffuse"]

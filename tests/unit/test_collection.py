@@ -40,6 +40,7 @@ def changed(tmp_path, change):
         (lambda c: c["dataset"].pop("timezone"), r"the key dataset\.timezone is missing"),
         (lambda c: c["dataset"]["location"].update(latitude="north"), r"dataset\.location\.latitude: 'north' is of"),
         (lambda c: c["dataset"].update(timezone="Europe/Bonn"), r"dataset\.timezone: 'Europe/Bonn' is no time zone"),
+        (lambda c: c["dataset"].update(inputs_late_in_summer_time="1h"), r"summer_time: '1h' must be true or false"),
         (lambda c: c["dataset"]["window"].update(months=0), r"dataset\.window\.months: must be 1 or more"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].pop("unit"), r"dataset\.columns\.wind_GW\.unit is missing"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].update(role="output"), r"wind_GW\.role: 'output' must be one of"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dsgo.errors import DataError
-from dsgo.evaluation import naive, plan, score, score_predictions
+from dsgo.evaluation import coverage, naive, plan, score, score_predictions
 
 INFO = {
     "frequency": "1h",
@@ -76,3 +76,9 @@ def test_skill_coverage_and_width_by_hand():
     assert metrics["window.x.rmse"] == 0.5
     assert metrics["window.x.coverage80"] == 0.5
     assert metrics["window.x.width80"] == pytest.approx((2 + 2 + 1 + 0.5) / 4)
+
+
+def test_hours_that_cannot_miss_are_not_counted_as_covered():
+    recorded, low, high = np.array([0.0, 0.01, 2.0, 9.0]), np.array([0.0, 0, 1, 1]), np.array([0.0, 0, 3, 3])
+    assert coverage(recorded, low, high) == 0.5
+    assert np.isnan(coverage(recorded[:2], low[:2], high[:2]))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sample_datasets import dataset
 
-from dsgo.features import Features
+from dsgo.features import Features, group_of
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,72 @@ def test_one_row_alone_has_features(week):
     alone = features.transform(table.iloc[[30]])
     assert np.isfinite(alone).all()
     assert column(features, table.iloc[[30]], "temperature_mean24h")[0] == table["temperature"].iloc[30]
+
+
+def test_clocks_say_by_how_much_they_are_ahead_of_utc(week):
+    features, table = week
+    hours = pd.DatetimeIndex(["2014-03-30T00:00Z", "2014-03-30T01:00Z", "2014-10-26T00:00Z", "2014-10-26T01:00Z"])
+    rows = table.iloc[:4].set_axis(hours)
+    assert list(column(features, rows, "utc_offset_h")) == [1, 2, 2, 1]
+
+
+def test_radiation_labelled_late_in_summer_time_is_brought_to_its_hour(week):
+    """A sky half covered all day: the index times the clear sky of the row is what falls, an hour before the label."""
+    features, _ = week
+    day = pd.date_range("2014-06-21T00:00Z", periods=24, freq="h")
+    clear = column(features, _sky(day, np.zeros(24)), "clear_sky_W_m2")
+    half = column(features, _sky(day, 0.5 * np.roll(clear, 1)), "ahead_W_m2")
+    risen = (clear > 20) & (np.roll(clear, 1) > 20)
+    assert half[risen] == pytest.approx(0.5 * clear[risen], rel=0.02)
+    punctual = Features({**features.info, "inputs_late_in_summer_time": False})
+    assert column(punctual, _sky(day, 0.5 * clear), "ahead_W_m2")[risen] == pytest.approx(0.5 * clear[risen], rel=0.02)
+
+
+def _sky(day: pd.DatetimeIndex, total: np.ndarray) -> pd.DataFrame:
+    values = {"windspeed": 4.0, "temperature": 20.0, "rad_horizontal": total / 2, "rad_diffuse": total / 2}
+    return pd.DataFrame(values, index=day)
+
+
+def test_inputs_without_a_quantity_have_plain_features_only(week):
+    features, table = week
+    bare = {k: {a: b for a, b in v.items() if a != "quantity"} for k, v in features.info["columns"].items()}
+    plain = Features({**features.info, "columns": bare})
+    names = list(plain.get_feature_names_out())
+    assert plain.transform(table).shape == (len(table), len(names))
+    assert names[plain.plain :] == ["utc_offset_h"]
+    assert group_of("windspeed_mean3h", plain.info) == "windspeed"
+
+
+def test_every_feature_belongs_to_a_group(week):
+    features, _ = week
+    groups = {name: group_of(name, features.info) for name in features.get_feature_names_out()}
+    expected = {
+        "windspeed_lag1": "wind_speed",
+        "rad_diffuse": "sky",
+        "rad_diffuse_lag1": "sky_past",
+        "year_sin1": "year",
+    }
+    assert groups | expected == groups
+    kinds = {"year", "week", "day", "sky", "sky_past", "ahead", "wind_speed", "temperature"}
+    assert set(groups.values()) == kinds
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hours=st.lists(st.integers(0, 200_000), min_size=1, max_size=30, unique=True),
+    values=st.tuples(st.floats(0, 35), st.floats(-45, 50), st.floats(0, 1200), st.floats(0, 800)),
+)
+def test_any_finite_input_gives_finite_features_that_later_rows_do_not_change(week, hours, values):
+    features, table = week
+    index = pd.DatetimeIndex(pd.Timestamp("2000-01-01", tz="UTC") + pd.to_timedelta(sorted(hours), unit="h"))
+    rows = pd.DataFrame([values] * len(index), index=index, columns=table.columns)
+    matrix = features.transform(rows)
+    assert np.isfinite(matrix).all()
+    np.testing.assert_allclose(features.transform(rows.iloc[: len(rows) // 2 + 1]), matrix[: len(rows) // 2 + 1])
+
+
+def test_the_lowest_and_the_range_are_those_of_the_last_24_hours(week):
+    features, table = week
+    last = table["temperature"].rolling(24, min_periods=1)
+    np.testing.assert_allclose(column(features, table, "warmth_low24h"), last.min())
+    np.testing.assert_allclose(column(features, table, "warmth_range24h"), last.max() - last.min(), atol=1e-12)

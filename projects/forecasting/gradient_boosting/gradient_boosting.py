@@ -16,11 +16,11 @@ from dsgo.training import train
 
 SPACE = {
     "max_iter": {"default": 200, "low": 50, "high": 600, "log": True},  # trees for each target
-    "learning_rate": {"default": 0.1, "low": 0.02, "high": 0.3, "log": True},  # share of each tree that is added
-    "max_leaf_nodes": {"default": 15, "low": 4, "high": 63, "log": True},
-    "min_samples_leaf": {"default": 30, "low": 10, "high": 300, "log": True},  # rows
+    "learning_rate": {"default": 0.06, "low": 0.02, "high": 0.3, "log": True},  # share of each tree that is added
+    "max_leaf_nodes": {"default": 8, "low": 4, "high": 63, "log": True},
+    "min_samples_leaf": {"default": 100, "low": 10, "high": 300, "log": True},  # rows
     "l2_regularization": {"default": 5.0, "low": 0.1, "high": 100.0, "log": True},
-    "max_features": {"default": 0.5, "low": 0.15, "high": 1.0},  # share of the features that each split may use
+    "max_features": {"default": 0.3, "low": 0.15, "high": 1.0},  # share of the features that each split may use
 }
 
 

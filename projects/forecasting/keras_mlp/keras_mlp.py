@@ -20,6 +20,7 @@ SPACE = {
     "passes": {"default": 25, "low": 10, "high": 50},  # over the rows
     "rows_a_step": {"default": 256, "choices": [128, 256, 512]},
     "first_rate": {"default": 2e-3, "low": 5e-4, "high": 1e-2, "log": True},  # of learning; it falls to zero
+    "weight_decay": {"default": 0.5, "low": 0.01, "high": 2.0, "log": True},
 }
 
 
@@ -41,6 +42,7 @@ def regressor(settings, seed):
         epochs=settings["passes"],  # Keras's autolog takes the names epochs, batch_size and learning_rate for itself
         batch_size=settings["rows_a_step"],
         learning_rate=settings["first_rate"],
+        weight_decay=settings["weight_decay"],
         seed=seed,
     )
 
