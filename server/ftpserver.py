@@ -16,6 +16,7 @@ import hmac
 import io
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -49,6 +50,8 @@ PERMISSIONS = "elradfmw"  # everything but changing modes and times
 MAX_SESSIONS = 512
 MAX_SESSIONS_PER_ADDRESS = 256  # 16 processes with a full pool of 8 each come to 128
 IDLE_S = 600
+LOGIN_S = 30  # from connecting to being logged in
+ACCEPT_AGAIN_S = 1
 WRONG_LOGIN_DELAY_S = 3
 LONGEST_USER = 128
 DRAIN_S = 20  # how long a stop waits for transfers; the supervisor must wait a little longer
@@ -303,8 +306,10 @@ class StoreHandler(FTPHandler):
     banner = "DSGo artifact store ready."
     __repr__ = object.__repr__
     timeout = IDLE_S
+    login_timeout = LOGIN_S
     auth_failed_timeout = WRONG_LOGIN_DELAY_S
     _refusing = False
+    _login_timer = None
     proto_cmds: ClassVar = {
         **{
             name: rule
@@ -359,6 +364,17 @@ class StoreHandler(FTPHandler):
         if getattr(self, "_idler", None) is not None and not self._idler.cancelled:
             self._idler.cancel()
             self._idler = self.ioloop.call_later(self.timeout, self.handle_timeout, _errback=self.handle_error)
+            if self._login_timer is None:  # whoever knows no password must not hold a session for long
+                self._login_timer = self.call_later(self.login_timeout, self._end_unless_logged_in)
+
+    def _end_unless_logged_in(self) -> None:
+        if not self.authenticated:
+            self.handle_timeout()
+
+    def handle_timeout(self) -> None:
+        super().handle_timeout()
+        if not self._closed:  # it waits for its last reply to be read, which may be never
+            self.close()
 
     def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
         """Refuse what no command may contain, and who does not wait for the answer to a wrong password."""
@@ -574,9 +590,13 @@ class StoreServer(ThreadedFTPServer):
         super().__init__(listener, handler)
 
     def serve_until_stopped(self) -> None:
-        """Serve; after `stop()` refuse new sessions, let transfers end, and close."""
+        """Serve; after `stop()` refuse new sessions, let transfers end, and close.
+
+        Raises:
+            ServiceError: the listening socket is lost.
+        """
         try:
-            while not self._stopping:
+            while not self._stopping and not self._closed:
                 self.ioloop.loop(timeout=0.5, blocking=False)
         finally:
             self.close()
@@ -584,6 +604,35 @@ class StoreServer(ThreadedFTPServer):
             while time.monotonic() < deadline and self._transfers_under_way():
                 time.sleep(0.05)
             self.close_all()
+        if not self._stopping:
+            raise ServiceError("FTP server", "it has lost its listening socket.", "Start it again.")
+
+    def handle_error(self) -> None:
+        """Log why accepting failed, and go on a little later, lest a lasting cause keep the processor busy.
+
+        The inherited one stops listening, for good, when the process has no descriptor left for one more session.
+        """
+        log.error("accepts no new sessions for %d s: %s", ACCEPT_AGAIN_S, sys.exc_info()[1])
+        self.modify_ioloop_events(0)
+        self.ioloop.call_later(ACCEPT_AGAIN_S, self.modify_ioloop_events, self.ioloop.READ)
+
+    def handle_accepted(self, sock: socket.socket, addr: tuple[str, int]) -> None:
+        try:
+            super().handle_accepted(sock, addr)
+        except RuntimeError as error:  # no thread for it
+            self._give_up([session for session in list(self.sessions) if session.socket is sock], error)
+
+    def _loop(self, handler: StoreHandler) -> None:
+        try:
+            super()._loop(handler)
+        except OSError as error:  # no descriptor for its thread to wait with
+            self._give_up([handler], error)
+
+    @staticmethod
+    def _give_up(sessions: list[StoreHandler], error: Exception) -> None:
+        for session in sessions:
+            log.error("a session cannot be served: %s", error)
+            session.close()
 
     def stop(self) -> None:
         """Make `serve_until_stopped` return."""
@@ -609,6 +658,12 @@ def listen(port: int) -> socket.socket:
             f"port {port} of {settings.HOST} is taken.",
             f"Stop what listens there, or set DSGO_FTP_PORT to another port than {port}.",
         ) from None
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets this process have: a session takes up to five."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def sweep(root: Path, older_than_s: float = PART_LIFETIME_S) -> int:
@@ -655,6 +710,7 @@ def _log_to_stdout() -> None:
 def main() -> int:
     """Serve until SIGTERM or Ctrl-C. Returns the exit code."""
     _log_to_stdout()
+    _allow_descriptors()
     try:
         wanted = settings.load()
         listener = listen(wanted.ftp_port)  # before anything is written

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ftplib
 import hashlib
 import io
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -16,8 +18,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
+from ftp_servers import free_ftp_port
 
+from dsgo import settings
+from dsgo.errors import ServiceError
 from dsgo.ftp_names import PART_LIFETIME_S, part_name
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -313,3 +319,80 @@ def test_idle_sessions_are_ended(in_process):
         ftp.login("dsgo", "secret")
         with pytest.raises(ftplib.error_temp, match="421"):
             ftp.getresp()
+
+
+def test_who_does_not_log_in_is_ended_soon(in_process):
+    server = in_process(login_timeout=1)
+    with ftplib.FTP(timeout=20) as stranger, ftplib.FTP(timeout=20) as user:
+        for ftp in (stranger, user):
+            ftp.connect("127.0.0.1", server.address[1])
+        user.login("dsgo", "secret")
+        with pytest.raises(ftplib.error_temp, match="421"):
+            for _ in range(100):  # being busy does not help
+                stranger.sendcmd("NOOP")
+                time.sleep(0.05)
+        assert user.sendcmd("NOOP").startswith("200")
+
+
+def test_who_does_not_read_is_ended_when_idle(in_process):
+    """The farewell, which nobody reads, must not keep the session."""
+    server = in_process(timeout=1)
+    with socket.create_connection(("127.0.0.1", server.address[1])) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        wait_until(lambda: len(server.ip_map) == 1)
+        next(iter(server.sessions)).socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        deaf.sendall(b"HELP\r\n" * 200)
+        wait_until(lambda: server.ip_map == [])
+
+
+def test_running_out_of_descriptors_passes(own_store):
+    server = psutil.Process(own_store.process.pid)
+    few = server.num_fds() + 10
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (few, few))
+    with contextlib.ExitStack() as held:
+        for _ in range(20):
+            held.enter_context(socket.create_connection(("127.0.0.1", own_store.port)))
+        wait_until(lambda: "accepts no new sessions" in own_store.log.read_text())
+        busy = sum(server.cpu_times()[:2])
+        wait_until(lambda: own_store.log.read_text().count("accepts no new sessions") > 1)  # a second later
+        assert sum(server.cpu_times()[:2]) - busy < 0.5
+    with ftplib.FTP(timeout=20) as ftp:
+        ftp.connect("127.0.0.1", own_store.port)
+        ftp.login(own_store.settings.ftp_user, own_store.settings.ftp_password)
+
+
+@pytest.mark.parametrize("lacking", ["descriptor", "thread"])
+def test_a_session_that_cannot_be_served_leaves_nothing(in_process, monkeypatch, lacking):
+    server = in_process()
+
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files") if lacking == "descriptor" else RuntimeError("no thread")
+
+    with monkeypatch.context() as patch:
+        if lacking == "descriptor":
+            patch.setattr(type(server.ioloop), "factory", refuse)
+        else:
+            patch.setattr(server, "_start_task", lambda **_: type("NoThread", (), {"start": refuse})())
+        with socket.create_connection(("127.0.0.1", server.address[1]), 20) as unlucky:
+            while unlucky.recv(100):
+                pass
+        wait_until(lambda: server.ip_map == [])
+    with ftplib.FTP(timeout=20) as ftp:
+        ftp.connect("127.0.0.1", server.address[1])
+        ftp.login("dsgo", "secret")
+
+
+def test_descriptors_for_all_sessions(store):
+    soft, hard = resource.prlimit(store.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
+
+
+def test_a_lost_listener_ends_the_server(tmp_path):
+    import ftpserver
+
+    current = settings.Settings(tmp_path, ftp_port=free_ftp_port(), ftp_user="dsgo", ftp_password="secret")
+    current.ftp_root.mkdir()
+    server = ftpserver.StoreServer(ftpserver.listen(current.ftp_port), ftpserver.handler_for(current))
+    server.handle_close()
+    with pytest.raises(ServiceError, match="listening socket"):
+        server.serve_until_stopped()
