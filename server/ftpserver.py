@@ -102,7 +102,8 @@ class StoredFile(io.FileIO):
 
     def __init__(self, path: str, mode: str) -> None:
         super().__init__(path, mode)
-        self.digest = StreamHash() if mode == "w" else None
+        self.anew = mode == "w"
+        self.digest = StreamHash() if self.anew else None
 
     def write(self, data: bytes) -> int:
         if self.digest is not None:
@@ -506,9 +507,13 @@ class StoreHandler(FTPHandler):
     # --- what remains of a transfer
 
     def on_incomplete_file_received(self, file: str) -> None:
-        """Drop what arrived of an aborted upload, unless its client named it as a part that it may resume."""
+        """Drop what arrived of an aborted upload.
+
+        But not if its client named it as a part that it may resume, nor if it was to go on with what was there before.
+        """
         self.stored = None
-        if not is_part(file) and not isinstance(self.data_channel.file_obj, BundleFile):
+        written = self.data_channel.file_obj
+        if not is_part(file) and isinstance(written, StoredFile) and written.anew:
             Path(file).unlink(missing_ok=True)
             self.log(f"dropped the incomplete {self._shown(file)}")
 

@@ -216,6 +216,21 @@ def test_an_aborted_upload_is_dropped(store, session, name, stays):
     target.unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("command, rest", [("APPE", None), ("STOR", 1000)])
+def test_an_aborted_continuation_keeps_what_was_there(store, session, command, rest):
+    session.storbinary("STOR continued.log", io.BytesIO(b"x" * 1000))
+    target = store.settings.ftp_root / "continued.log"
+    data = session.transfercmd(f"{command} continued.log", rest=rest)
+    data.sendall(b"y" * 10)
+    wait_until(lambda: target.stat().st_size == 1010)
+    session.putcmd("ABOR")
+    with pytest.raises(ftplib.error_temp, match="426"):
+        session.getresp()
+    assert session.getresp().startswith("226")
+    data.close()
+    assert target.read_bytes() == b"x" * 1000 + b"y" * 10
+
+
 def wait_until(condition) -> None:
     deadline = time.monotonic() + 20
     while not condition():
