@@ -46,9 +46,14 @@ def pack_files(files: Iterable[tuple[Path, str]]) -> Iterator[bytes]:
 
 
 def pack_folder(folder: str, limit: int, shown: Callable[[str], bool]) -> Iterator[bytes]:
-    """A bundle of all that lies below a local folder and for whose path `shown` is true."""
+    """A bundle of all that lies below a local folder and for whose path `shown` is true.
+
+    That is asked when a file's turn comes: the receiver may take its time, and others may move folders meanwhile.
+    """
     block, length, count = [], 0, 0
     for path, name, is_dir in _walk(folder, "", shown):
+        if not shown(path):
+            raise BundleError(f"{name} was moved while its folder was sent")
         count += 1
         if is_dir:
             block.append(_line({"name": name}))
@@ -71,6 +76,8 @@ def pack_folder(folder: str, limit: int, shown: Callable[[str], bool]) -> Iterat
 
 def _walk(folder: str, prefix: str, shown: Callable[[str], bool]) -> Iterator[tuple[str, str, bool]]:
     """Files and empty folders; sorted."""
+    if not shown(folder):
+        raise BundleError(f"{prefix} was moved while it was sent")
     with os.scandir(folder) as scan:
         entries = sorted(scan, key=lambda entry: entry.name)
     entries = [entry for entry in entries if not is_part(entry.name) and (not entry.is_symlink() or shown(entry.path))]

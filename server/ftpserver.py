@@ -136,14 +136,13 @@ class ConfinedFS(AbstractedFS):
     """The store's folder as root; nothing outside can be reached, by symbolic links neither.
 
     The inherited checks resolve every component of every path several times a command, which took most of the
-    server's time. Clients cannot make links, so a folder found free of them is taken to stay so for a few seconds.
+    server's time. Clients cannot make links, so a folder found free of them is taken to stay so for a few seconds, or
+    until any session renames something: that may be a link which somebody has put there, or a folder with one in it.
     """
 
     TRUST_FOLDER_S = 5.0
-
-    def __init__(self, root: str, cmd_channel: FTPHandler) -> None:
-        super().__init__(root, cmd_channel)  # the authorizer has resolved `root`
-        self._free_of_links: dict[str, float] = {}
+    MOST_TRUSTED = 1000
+    _free_of_links: ClassVar[dict[str, float]] = {}  # of all sessions; until when
 
     def validpath(self, path: str) -> bool:
         """Whether the real path `path` lies in the store, after following links."""
@@ -152,10 +151,13 @@ class ConfinedFS(AbstractedFS):
         if not path.startswith(self.root + os.sep):
             return False
         folder, now = os.path.dirname(path), time.monotonic()
-        if self._free_of_links.get(folder, 0.0) < now:
+        trusted = ConfinedFS._free_of_links  # a rename during the check puts another in its place
+        if trusted.get(folder, 0.0) < now:
             if os.path.realpath(folder) != folder:
                 return self._resolves_inside(path)
-            self._free_of_links = {folder: now + self.TRUST_FOLDER_S}
+            if len(trusted) >= self.MOST_TRUSTED:
+                trusted.clear()
+            trusted[folder] = now + self.TRUST_FOLDER_S
         return not os.path.islink(path) or self._resolves_inside(path)
 
     def _resolves_inside(self, path: str) -> bool:
@@ -176,6 +178,15 @@ class ConfinedFS(AbstractedFS):
             return open(filename, mode, buffering=0)
         self.cmd_channel.stored = StoredFile(filename, mode.replace("b", ""))
         return self.cmd_channel.stored
+
+    def rename(self, src: str, dst: str) -> None:
+        """Rename what is in the store still: other sessions may have moved things since its name was checked."""
+        if not self.validpath(src):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            super().rename(src, dst)
+        finally:
+            ConfinedFS._free_of_links = {}
 
     def chdir(self, path: str) -> None:
         # The inherited one changes the folder of the whole process, which the threads of all sessions share.
@@ -513,7 +524,7 @@ class StoreHandler(FTPHandler):
         """
         self.stored = None
         written = self.data_channel.file_obj
-        if not is_part(file) and isinstance(written, StoredFile) and written.anew:
+        if not is_part(file) and isinstance(written, StoredFile) and written.anew and self.fs.validpath(file):
             Path(file).unlink(missing_ok=True)
             self.log(f"dropped the incomplete {self._shown(file)}")
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,9 +32,16 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def session(store):
+    with logged_in(store) as ftp:
+        yield ftp
+
+
+@contextlib.contextmanager
+def logged_in(store):
     with ftplib.FTP(timeout=20) as ftp:
         ftp.connect("127.0.0.1", store.port)
         ftp.login(store.settings.ftp_user, store.settings.ftp_password)
+        ftp.voidcmd("TYPE I")
         yield ftp
 
 
@@ -123,6 +131,94 @@ def test_the_root_cannot_be_left(store, session, tmp_path):
     assert secret.read_text() == "secret" and {path.name for path in tmp_path.iterdir()} >= {"secret.txt"}
     with pytest.raises(ftplib.error_perm, match="550"):
         session.rmd("/")
+
+
+@pytest.fixture
+def swap(store, session):
+    """A folder `/swap` in the store, and a function with which one session puts a link to outside in its place.
+
+    The link is one that leads inside from where it lies, but not from there.
+    """
+    root = store.settings.ftp_root
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "deep" / "er" / "up").symlink_to("../..")
+    (root / "swap").mkdir()
+    outside = root.parent.parent / "outside.txt"
+    outside.write_text("outside")
+    name = f"swapped-{os.urandom(4).hex()}"
+
+    def swap() -> None:
+        session.rename("/swap", f"/{name}")
+        session.rename("/deep/er/up", "/swap")
+
+    yield swap
+    (root / "swap").unlink()
+    shutil.rmtree(root / "deep")
+    shutil.rmtree(root / name)
+    assert outside.read_text() == "outside"
+    outside.unlink()
+    assert not (root.parent.parent / "new.txt").exists()
+
+
+def test_the_root_cannot_be_left_behind_another_session(store, swap):
+    """What one session has found free of links another renames."""
+    with logged_in(store) as second:
+        second.storbinary("STOR /swap/new.txt", io.BytesIO(b"x"))
+        swap()
+        for command in ("RETR", "SIZE", "DELE", "RNFR", "XSHA256", "MLST"):
+            with pytest.raises(ftplib.error_perm, match="550"):
+                second.sendcmd(f"{command} /swap/outside.txt")
+        with pytest.raises(ftplib.error_perm, match="550"):
+            second.storbinary("STOR /swap/new.txt", io.BytesIO(b"x"))
+
+
+def test_a_rename_begun_before_cannot_fetch_from_outside(store, swap):
+    (store.settings.ftp_root / "swap" / "outside.txt").touch()
+    with logged_in(store) as second:
+        second.sendcmd("RNFR /swap/outside.txt")
+        swap()
+        with pytest.raises(ftplib.error_perm, match="550"):
+            second.sendcmd("RNTO /stolen.txt")
+
+
+def test_publishing_cannot_fetch_from_outside(store, swap):
+    with logged_in(store) as second:
+        second.storbinary("STOR /swap/outside.txt", io.BytesIO(b"x"))
+        swap()
+        with pytest.raises(ftplib.error_perm, match="550"):
+            second.sendcmd(f"SITE PUBLISH {hashlib.sha256(b'x').hexdigest()} /stolen.txt")
+
+
+def test_an_aborted_upload_cannot_delete_outside(store, swap):
+    with logged_in(store) as second:
+        data = second.transfercmd("STOR /swap/outside.txt")
+        data.sendall(b"x")
+        wait_until(lambda: (store.settings.ftp_root / "swap" / "outside.txt").stat().st_size == 1)
+        swap()
+        second.putcmd("ABOR")
+        with pytest.raises(ftplib.error_temp, match="426"):
+            second.getresp()
+        data.close()
+
+
+def test_a_bundle_sent_slowly_cannot_leave_the_root(store, swap):
+    """By the time its turn comes, a folder has become a link."""
+    root = store.settings.ftp_root
+    (root / "swap" / "b").mkdir()
+    for name in (*(f"a{number}" for number in range(16)), "b/outside.txt"):  # more than waits in sockets
+        (root / "swap" / name).write_bytes(bytes(1 << 20))
+    (root.parent.parent / "b").mkdir()
+    (root.parent.parent / "b" / "outside.txt").write_text("outside")
+    with logged_in(store) as second:
+        data = second.transfercmd("SITE PACK 1048576 /swap", rest=None)
+        data.recv(1)
+        swap()
+        received = b"".join(iter(lambda: data.recv(1 << 16), b""))
+        with pytest.raises(ftplib.error_temp, match=r"451 .*moved"):
+            second.getresp()
+        data.close()
+    assert len(received) < 16 << 20 and b"outside" not in received
+    shutil.rmtree(root.parent.parent / "b")
 
 
 @pytest.mark.parametrize("command", ["PORT 127,0,0,1,200,10", "EPRT |1|127.0.0.1|51210|", "SITE CHMOD 777 x", "STOU"])
