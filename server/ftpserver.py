@@ -41,7 +41,7 @@ from pyftpdlib.servers import ThreadedFTPServer
 
 from dsgo import settings
 from dsgo.errors import DSGoError, ServiceError, SettingError
-from dsgo.ftp_bundle import BundleError, Unpacker, pack_folder
+from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_folder
 from dsgo.ftp_certificate import ensure_certificate
 from dsgo.ftp_hash import StreamHash
 from dsgo.ftp_names import PART_LIFETIME_S, is_part
@@ -58,6 +58,7 @@ DRAIN_S = 20  # how long a stop waits for transfers; the supervisor must wait a 
 SWEEP_EVERY_S = 3600
 STORE_FEATURES = ("HASH SHA-256*", "XSHA256", "SITE MLSD", "SITE PACK", "SITE PUBLISH", "SITE UNPACK")
 BLOCK = 1 << 18
+MOST_UNREAD = 64  # pieces of replies, of up to 64 kB each, that may wait for a client to read them
 
 log = logging.getLogger("dsgo.ftpserver")
 PYFTPDLIB_LOG = logging.getLogger("pyftpdlib")
@@ -322,6 +323,7 @@ class StoreHandler(FTPHandler):
     auth_failed_timeout = WRONG_LOGIN_DELAY_S
     _refusing = False
     _login_timer = None
+    _held = b""
     proto_cmds: ClassVar = {
         **{
             name: rule
@@ -387,6 +389,29 @@ class StoreHandler(FTPHandler):
         super().handle_timeout()
         if not self._closed:  # it waits for its last reply to be read, which may be never
             self.close()
+
+    # --- a client that sends commands but does not read the replies: they would fill the memory
+
+    def found_terminator(self) -> None:
+        super().found_terminator()
+        if len(self.producer_fifo) > MOST_UNREAD:
+            self._held, self.ac_in_buffer = self.ac_in_buffer, b""  # ends asynchat's work on what it has received
+
+    def initiate_send(self) -> None:
+        super().initiate_send()
+        if len(self.producer_fifo) > MOST_UNREAD and not self._closed:
+            self._wanted_io_events = self.ioloop.WRITE
+            self.ioloop.modify(self._fileno, self._wanted_io_events)
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        if self._held and len(self.producer_fifo) <= MOST_UNREAD:
+            self.handle_read()
+
+    def recv(self, buffer_size: int) -> bytes:
+        """What has been held comes before anything new."""
+        held, self._held = self._held, b""
+        return held or super().recv(buffer_size)
 
     def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
         """Refuse what no command may contain, and who does not wait for the answer to a wrong password."""
@@ -491,7 +516,10 @@ class StoreHandler(FTPHandler):
             self._current_type = "i"
 
     def ftp_SITE_PACK(self, line: str) -> None:
-        """Send all files below a folder as a bundle, but for those longer than a limit, which are only named."""
+        """Send all files below a folder as a bundle, but for those longer than a limit, which are only named.
+
+        Each file sent is held in memory, so the limit is never more than the client of this package asks for.
+        """
         limit, _, name = line.partition(" ")
         path = self.fs.ftp2fs(name)
         if not limit.isdecimal() or not name:
@@ -500,9 +528,8 @@ class StoreHandler(FTPHandler):
             self.respond("550 No such directory.")
         else:
             self._current_type = "i"
-            self.push_dtp_data(
-                BundleProducer(pack_folder(path, int(limit), self.fs.validpath)), isproducer=True, cmd="SITE PACK"
-            )
+            bundle = pack_folder(path, min(int(limit), SMALL), self.fs.validpath)
+            self.push_dtp_data(BundleProducer(bundle), isproducer=True, cmd="SITE PACK")
             self.log(f"sends all below {self._shown(path)}")
 
     def ftp_OPTS(self, line: str) -> None:

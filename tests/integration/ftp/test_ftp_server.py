@@ -507,3 +507,42 @@ def test_a_lost_listener_ends_the_server(tmp_path):
     server.handle_close()
     with pytest.raises(ServiceError, match="listening socket"):
         server.serve_until_stopped()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_replies_that_nobody_reads_do_not_pile_up(in_process, tls):
+    """Commands are worked on as their replies are read, and none is lost."""
+    import ftpserver
+
+    most = 0
+
+    def push(handler: ftpserver.StoreHandler, data: str) -> None:
+        nonlocal most
+        ftpserver.StoreHandler.push(handler, data)
+        most = max(most, sum(len(piece) for piece in handler.producer_fifo if piece))
+
+    server = in_process(tls=tls, push=push)
+    for number in range(500):
+        Path(server.handler.authorizer.get_home_dir("dsgo"), f"{number:0200}").touch()
+    with (ftplib.FTP_TLS if tls else ftplib.FTP)(timeout=20) as ftp:
+        ftp.connect("127.0.0.1", server.address[1])
+        ftp.login("dsgo", "secret")
+        ftp.sock.sendall(b"SITE MLSD /\r\n" * 300)
+        wait_until(lambda: most > 2 << 20)
+        for _ in range(300):
+            ftp.voidresp()
+        ftp.voidcmd("NOOP")
+    assert most < 4 << 20
+
+
+def test_no_limit_makes_the_server_hold_a_large_file(store, session):
+    from dsgo.ftp_bundle import SMALL
+
+    folder = store.settings.ftp_root / "large"
+    folder.mkdir()
+    for name, size in (("most.bin", SMALL), ("more.bin", SMALL + 1)):
+        (folder / name).write_bytes(bytes(size))
+    bundle = io.BytesIO()
+    session.retrbinary("SITE PACK 99999999999 /large", bundle.write)
+    header, _, rest = bundle.getvalue().partition(b"\n")
+    assert header == b'{"name": "more.bin", "size": 1048577, "left": true}' and len(rest) < SMALL + 100
