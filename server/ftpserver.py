@@ -41,7 +41,7 @@ from pyftpdlib.servers import ThreadedFTPServer
 
 from dsgo import settings
 from dsgo.errors import DSGoError, ServiceError, SettingError
-from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, pack_folder
+from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, can_be_named, pack_folder
 from dsgo.ftp_certificate import ensure_certificate
 from dsgo.ftp_hash import StreamHash
 from dsgo.ftp_names import PART_LIFETIME_S, is_part
@@ -195,16 +195,20 @@ class ConfinedFS(AbstractedFS):
         self.cwd = self.fs2ftp(path)
 
     def listdir(self, path: str) -> list[str]:
-        """Names in a folder, but for links that lead outside."""
+        """Names in a folder, but for links that lead outside and names that no command could have."""
         with os.scandir(path) as entries:
-            return [entry.name for entry in entries if not entry.is_symlink() or self.validpath(entry.path)]
+            return [
+                entry.name
+                for entry in entries
+                if can_be_named(entry) and (not entry.is_symlink() or self.validpath(entry.path))
+            ]
 
     def format_mlsx(self, basedir: str, listing: list[str], perms: str, facts: list[str], ignore_err: bool = True):
         """Lines of MLSD and MLST with the facts that a store's client needs."""
         yield self.mlsd(basedir, listing, ignore_err).encode("utf-8", "replace")
 
     def mlsd(self, folder: str, names: list[str], ignore_err: bool = True) -> str:
-        """Lines for the given names in a folder, but for names that no command could have: they have line breaks."""
+        """Lines for the given names in a folder."""
         lines = []
         second, modified = None, ""
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # saves walking down to the folder for each name
@@ -213,7 +217,7 @@ class ConfinedFS(AbstractedFS):
         finally:
             os.close(opened)
         for name, status in found:
-            if status is None or "\n" in name or "\r" in name:
+            if status is None:
                 continue
             if second != (second := int(status.st_mtime)):  # most files of a run come in the same few seconds
                 modified = time.strftime("%Y%m%d%H%M%S", time.gmtime(second))

@@ -546,3 +546,18 @@ def test_no_limit_makes_the_server_hold_a_large_file(store, session):
     session.retrbinary("SITE PACK 99999999999 /large", bundle.write)
     header, _, rest = bundle.getvalue().partition(b"\n")
     assert header == b'{"name": "more.bin", "size": 1048577, "left": true}' and len(rest) < SMALL + 100
+
+
+def test_names_that_no_command_could_have_are_left_out(store, session):
+    """Such files come from elsewhere; all others can still be had."""
+    folder = store.settings.ftp_root / "foreign"
+    folder.mkdir()
+    for name in (b"caf\xe9.txt", b"line\nbreak", b"carriage\rreturn", "café.txt".encode()):
+        Path(os.fsdecode(bytes(folder) + b"/" + name)).write_text("x")
+    Path(os.fsdecode(bytes(folder) + b"/folder\xe9")).mkdir()
+    assert [line.partition("; ")[2] for line in session.sendcmd("SITE MLSD /foreign").split("\n")[1:-1]] == ["café.txt"]
+    assert [name for name, _ in session.mlsd("/foreign")] == ["café.txt"]
+    bundle = io.BytesIO()
+    session.retrbinary("SITE PACK 100 /foreign", bundle.write)
+    assert bundle.getvalue() == '{"name": "café.txt", "size": 1}\nx{"end": 1}\n'.encode()
+    assert r"left out 'caf\udce9.txt'" in store.log.read_text()
