@@ -311,7 +311,10 @@ class BundleProducer:
 
     def more(self) -> bytes:
         """The next block, empty at the end."""
-        return next(self._blocks, b"")
+        try:
+            return next(self._blocks, b"")
+        except FileNotFoundError:
+            raise BundleError("a file was moved or deleted while its folder was sent") from None
 
 
 class StoreHandler(FTPHandler):

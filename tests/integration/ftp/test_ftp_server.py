@@ -473,15 +473,14 @@ def test_who_does_not_read_is_ended_when_idle(in_process):
 
 def test_running_out_of_descriptors_passes(own_store):
     server = psutil.Process(own_store.process.pid)
-    few = server.num_fds() + 10
-    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (few, few))
-    with contextlib.ExitStack() as held:
-        for _ in range(20):
-            held.enter_context(socket.create_connection(("127.0.0.1", own_store.port)))
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (1, hard))
+    with socket.create_connection(("127.0.0.1", own_store.port)):
         wait_until(lambda: "accepts no new sessions" in own_store.log.read_text())
         busy = sum(server.cpu_times()[:2])
         wait_until(lambda: own_store.log.read_text().count("accepts no new sessions") > 1)  # a second later
         assert sum(server.cpu_times()[:2]) - busy < 0.5
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
     with ftplib.FTP(timeout=20) as ftp:
         ftp.connect("127.0.0.1", own_store.port)
         ftp.login(own_store.settings.ftp_user, own_store.settings.ftp_password)
