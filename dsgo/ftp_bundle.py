@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ BATCH_BYTES = 1 << 24
 BATCH_FILES = 1000
 _BLOCK = 1 << 18
 _LONGEST_LINE = 1 << 16
+
+log = logging.getLogger(__name__)
 
 
 class BundleError(Exception):
@@ -46,9 +49,14 @@ def pack_files(files: Iterable[tuple[Path, str]]) -> Iterator[tuple[bytes, int]]
 
 
 def pack_folder(folder: str, limit: int, shown: Callable[[str], bool]) -> Iterator[bytes]:
-    """A bundle of all that lies below a local folder and for whose path `shown` is true."""
+    """A bundle of all that lies below a local folder and for whose path `shown` is true.
+
+    That is asked when a file's turn comes: the receiver may take its time, and others may move folders meanwhile.
+    """
     block, length, count = [], 0, 0
     for path, name, is_dir in _walk(folder, "", shown):
+        if not shown(path):
+            raise BundleError(f"{name} was moved while its folder was sent")
         count += 1
         if is_dir:
             block.append(_line({"name": name}))
@@ -69,11 +77,34 @@ def pack_folder(folder: str, limit: int, shown: Callable[[str], bool]) -> Iterat
     yield b"".join([*block, _line({"end": count})])
 
 
+def can_be_named(entry: os.DirEntry) -> bool:
+    """Whether a command could have the entry's name: without line breaks, and in UTF-8. Else a line is logged."""
+    name = entry.name
+    if (name.isascii() or _is_unicode(name)) and "\n" not in name and "\r" not in name:
+        return True
+    log.warning("left out %r, a name that no FTP command could have", name)
+    return False
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _walk(folder: str, prefix: str, shown: Callable[[str], bool]) -> Iterator[tuple[str, str, bool]]:
     """Files and empty folders; sorted."""
+    if not shown(folder):
+        raise BundleError(f"{prefix} was moved while it was sent")
     with os.scandir(folder) as scan:
         entries = sorted(scan, key=lambda entry: entry.name)
-    entries = [entry for entry in entries if not is_part(entry.name) and (not entry.is_symlink() or shown(entry.path))]
+    entries = [
+        entry
+        for entry in entries
+        if not is_part(entry.name) and can_be_named(entry) and (not entry.is_symlink() or shown(entry.path))
+    ]
     if not entries and prefix:
         yield folder, prefix, True
     for entry in entries:

@@ -16,6 +16,7 @@ import hmac
 import io
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -40,7 +41,7 @@ from pyftpdlib.servers import ThreadedFTPServer
 
 from dsgo import settings
 from dsgo.errors import DSGoError, ServiceError, SettingError
-from dsgo.ftp_bundle import BundleError, Unpacker, pack_folder
+from dsgo.ftp_bundle import SMALL, BundleError, Unpacker, can_be_named, pack_folder
 from dsgo.ftp_certificate import ensure_certificate
 from dsgo.ftp_hash import StreamHash
 from dsgo.ftp_names import PART_LIFETIME_S, is_part
@@ -49,12 +50,15 @@ PERMISSIONS = "elradfmw"  # everything but changing modes and times
 MAX_SESSIONS = 512
 MAX_SESSIONS_PER_ADDRESS = 256  # 16 processes with a full pool of 8 each come to 128
 IDLE_S = 600
+LOGIN_S = 30  # from connecting to being logged in
+ACCEPT_AGAIN_S = 1
 WRONG_LOGIN_DELAY_S = 3
 LONGEST_USER = 128
 DRAIN_S = 20  # how long a stop waits for transfers; the supervisor must wait a little longer
 SWEEP_EVERY_S = 3600
 STORE_FEATURES = ("HASH SHA-256*", "XSHA256", "SITE MLSD", "SITE PACK", "SITE PUBLISH", "SITE UNPACK")
 BLOCK = 1 << 18
+MOST_UNREAD = 64  # pieces of replies, of up to 64 kB each, that may wait for a client to read them
 
 log = logging.getLogger("dsgo.ftpserver")
 PYFTPDLIB_LOG = logging.getLogger("pyftpdlib")
@@ -99,7 +103,8 @@ class StoredFile(io.FileIO):
 
     def __init__(self, path: str, mode: str) -> None:
         super().__init__(path, mode)
-        self.digest = StreamHash() if mode == "w" else None
+        self.anew = mode == "w"
+        self.digest = StreamHash() if self.anew else None
 
     def write(self, data: bytes) -> int:
         if self.digest is not None:
@@ -132,14 +137,13 @@ class ConfinedFS(AbstractedFS):
     """The store's folder as root; nothing outside can be reached, by symbolic links neither.
 
     The inherited checks resolve every component of every path several times a command, which took most of the
-    server's time. Clients cannot make links, so a folder found free of them is taken to stay so for a few seconds.
+    server's time. Clients cannot make links, so a folder found free of them is taken to stay so for a few seconds, or
+    until any session renames something: that may be a link which somebody has put there, or a folder with one in it.
     """
 
     TRUST_FOLDER_S = 5.0
-
-    def __init__(self, root: str, cmd_channel: FTPHandler) -> None:
-        super().__init__(root, cmd_channel)  # the authorizer has resolved `root`
-        self._free_of_links: dict[str, float] = {}
+    MOST_TRUSTED = 1000
+    _free_of_links: ClassVar[dict[str, float]] = {}  # of all sessions; until when
 
     def validpath(self, path: str) -> bool:
         """Whether the real path `path` lies in the store, after following links."""
@@ -148,10 +152,13 @@ class ConfinedFS(AbstractedFS):
         if not path.startswith(self.root + os.sep):
             return False
         folder, now = os.path.dirname(path), time.monotonic()
-        if self._free_of_links.get(folder, 0.0) < now:
+        trusted = ConfinedFS._free_of_links  # a rename during the check puts another in its place
+        if trusted.get(folder, 0.0) < now:
             if os.path.realpath(folder) != folder:
                 return self._resolves_inside(path)
-            self._free_of_links = {folder: now + self.TRUST_FOLDER_S}
+            if len(trusted) >= self.MOST_TRUSTED:
+                trusted.clear()
+            trusted[folder] = now + self.TRUST_FOLDER_S
         return not os.path.islink(path) or self._resolves_inside(path)
 
     def _resolves_inside(self, path: str) -> bool:
@@ -173,22 +180,35 @@ class ConfinedFS(AbstractedFS):
         self.cmd_channel.stored = StoredFile(filename, mode.replace("b", ""))
         return self.cmd_channel.stored
 
+    def rename(self, src: str, dst: str) -> None:
+        """Rename what is in the store still: other sessions may have moved things since its name was checked."""
+        if not self.validpath(src):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            super().rename(src, dst)
+        finally:
+            ConfinedFS._free_of_links = {}
+
     def chdir(self, path: str) -> None:
         # The inherited one changes the folder of the whole process, which the threads of all sessions share.
         os.stat(os.path.join(path, "."))  # fails unless it is a directory that may be entered
         self.cwd = self.fs2ftp(path)
 
     def listdir(self, path: str) -> list[str]:
-        """Names in a folder, but for links that lead outside."""
+        """Names in a folder, but for links that lead outside and names that no command could have."""
         with os.scandir(path) as entries:
-            return [entry.name for entry in entries if not entry.is_symlink() or self.validpath(entry.path)]
+            return [
+                entry.name
+                for entry in entries
+                if can_be_named(entry) and (not entry.is_symlink() or self.validpath(entry.path))
+            ]
 
     def format_mlsx(self, basedir: str, listing: list[str], perms: str, facts: list[str], ignore_err: bool = True):
         """Lines of MLSD and MLST with the facts that a store's client needs."""
         yield self.mlsd(basedir, listing, ignore_err).encode("utf-8", "replace")
 
     def mlsd(self, folder: str, names: list[str], ignore_err: bool = True) -> str:
-        """Lines for the given names in a folder, but for names that no command could have: they have line breaks."""
+        """Lines for the given names in a folder."""
         lines = []
         second, modified = None, ""
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # saves walking down to the folder for each name
@@ -197,7 +217,7 @@ class ConfinedFS(AbstractedFS):
         finally:
             os.close(opened)
         for name, status in found:
-            if status is None or "\n" in name or "\r" in name:
+            if status is None:
                 continue
             if second != (second := int(status.st_mtime)):  # most files of a run come in the same few seconds
                 modified = time.strftime("%Y%m%d%H%M%S", time.gmtime(second))
@@ -291,7 +311,10 @@ class BundleProducer:
 
     def more(self) -> bytes:
         """The next block, empty at the end."""
-        return next(self._blocks, b"")
+        try:
+            return next(self._blocks, b"")
+        except FileNotFoundError:
+            raise BundleError("a file was moved or deleted while its folder was sent") from None
 
 
 class StoreHandler(FTPHandler):
@@ -303,8 +326,11 @@ class StoreHandler(FTPHandler):
     banner = "DSGo artifact store ready."
     __repr__ = object.__repr__
     timeout = IDLE_S
+    login_timeout = LOGIN_S
     auth_failed_timeout = WRONG_LOGIN_DELAY_S
     _refusing = False
+    _login_timer = None
+    _held = b""
     proto_cmds: ClassVar = {
         **{
             name: rule
@@ -359,6 +385,40 @@ class StoreHandler(FTPHandler):
         if getattr(self, "_idler", None) is not None and not self._idler.cancelled:
             self._idler.cancel()
             self._idler = self.ioloop.call_later(self.timeout, self.handle_timeout, _errback=self.handle_error)
+            if self._login_timer is None:  # whoever knows no password must not hold a session for long
+                self._login_timer = self.call_later(self.login_timeout, self._end_unless_logged_in)
+
+    def _end_unless_logged_in(self) -> None:
+        if not self.authenticated:
+            self.handle_timeout()
+
+    def handle_timeout(self) -> None:
+        super().handle_timeout()
+        if not self._closed:  # it waits for its last reply to be read, which may be never
+            self.close()
+
+    # --- a client that sends commands but does not read the replies: they would fill the memory
+
+    def found_terminator(self) -> None:
+        super().found_terminator()
+        if len(self.producer_fifo) > MOST_UNREAD:
+            self._held, self.ac_in_buffer = self.ac_in_buffer, b""  # ends asynchat's work on what it has received
+
+    def initiate_send(self) -> None:
+        super().initiate_send()
+        if len(self.producer_fifo) > MOST_UNREAD and not self._closed:
+            self._wanted_io_events = self.ioloop.WRITE
+            self.ioloop.modify(self._fileno, self._wanted_io_events)
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        if self._held and len(self.producer_fifo) <= MOST_UNREAD:
+            self.handle_read()
+
+    def recv(self, buffer_size: int) -> bytes:
+        """What has been held comes before anything new."""
+        held, self._held = self._held, b""
+        return held or super().recv(buffer_size)
 
     def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
         """Refuse what no command may contain, and who does not wait for the answer to a wrong password."""
@@ -463,7 +523,10 @@ class StoreHandler(FTPHandler):
             self._current_type = "i"
 
     def ftp_SITE_PACK(self, line: str) -> None:
-        """Send all files below a folder as a bundle, but for those longer than a limit, which are only named."""
+        """Send all files below a folder as a bundle, but for those longer than a limit, which are only named.
+
+        Each file sent is held in memory, so the limit is never more than the client of this package asks for.
+        """
         limit, _, name = line.partition(" ")
         path = self.fs.ftp2fs(name)
         if not limit.isdecimal() or not name:
@@ -472,9 +535,8 @@ class StoreHandler(FTPHandler):
             self.respond("550 No such directory.")
         else:
             self._current_type = "i"
-            self.push_dtp_data(
-                BundleProducer(pack_folder(path, int(limit), self.fs.validpath)), isproducer=True, cmd="SITE PACK"
-            )
+            bundle = pack_folder(path, min(int(limit), SMALL), self.fs.validpath)
+            self.push_dtp_data(BundleProducer(bundle), isproducer=True, cmd="SITE PACK")
             self.log(f"sends all below {self._shown(path)}")
 
     def ftp_OPTS(self, line: str) -> None:
@@ -490,9 +552,13 @@ class StoreHandler(FTPHandler):
     # --- what remains of a transfer
 
     def on_incomplete_file_received(self, file: str) -> None:
-        """Drop what arrived of an aborted upload, unless its client named it as a part that it may resume."""
+        """Drop what arrived of an aborted upload.
+
+        But not if its client named it as a part that it may resume, nor if it was to go on with what was there before.
+        """
         self.stored = None
-        if not is_part(file) and not isinstance(self.data_channel.file_obj, BundleFile):
+        written = self.data_channel.file_obj
+        if not is_part(file) and isinstance(written, StoredFile) and written.anew and self.fs.validpath(file):
             Path(file).unlink(missing_ok=True)
             self.log(f"dropped the incomplete {self._shown(file)}")
 
@@ -574,9 +640,13 @@ class StoreServer(ThreadedFTPServer):
         super().__init__(listener, handler)
 
     def serve_until_stopped(self) -> None:
-        """Serve; after `stop()` refuse new sessions, let transfers end, and close."""
+        """Serve; after `stop()` refuse new sessions, let transfers end, and close.
+
+        Raises:
+            ServiceError: the listening socket is lost.
+        """
         try:
-            while not self._stopping:
+            while not self._stopping and not self._closed:
                 self.ioloop.loop(timeout=0.5, blocking=False)
         finally:
             self.close()
@@ -584,6 +654,35 @@ class StoreServer(ThreadedFTPServer):
             while time.monotonic() < deadline and self._transfers_under_way():
                 time.sleep(0.05)
             self.close_all()
+        if not self._stopping:
+            raise ServiceError("FTP server", "it has lost its listening socket.", "Start it again.")
+
+    def handle_error(self) -> None:
+        """Log why accepting failed, and go on a little later, lest a lasting cause keep the processor busy.
+
+        The inherited one stops listening, for good, when the process has no descriptor left for one more session.
+        """
+        log.error("accepts no new sessions for %d s: %s", ACCEPT_AGAIN_S, sys.exc_info()[1])
+        self.modify_ioloop_events(0)
+        self.ioloop.call_later(ACCEPT_AGAIN_S, self.modify_ioloop_events, self.ioloop.READ)
+
+    def handle_accepted(self, sock: socket.socket, addr: tuple[str, int]) -> None:
+        try:
+            super().handle_accepted(sock, addr)
+        except RuntimeError as error:  # no thread for it
+            self._give_up([session for session in list(self.sessions) if session.socket is sock], error)
+
+    def _loop(self, handler: StoreHandler) -> None:
+        try:
+            super()._loop(handler)
+        except OSError as error:  # no descriptor for its thread to wait with
+            self._give_up([handler], error)
+
+    @staticmethod
+    def _give_up(sessions: list[StoreHandler], error: Exception) -> None:
+        for session in sessions:
+            log.error("a session cannot be served: %s", error)
+            session.close()
 
     def stop(self) -> None:
         """Make `serve_until_stopped` return."""
@@ -609,6 +708,12 @@ def listen(port: int) -> socket.socket:
             f"port {port} of {settings.HOST} is taken.",
             f"Stop what listens there, or set DSGO_FTP_PORT to another port than {port}.",
         ) from None
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets this process have: a session takes up to five."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def sweep(root: Path, older_than_s: float = PART_LIFETIME_S) -> int:
@@ -655,6 +760,7 @@ def _log_to_stdout() -> None:
 def main() -> int:
     """Serve until SIGTERM or Ctrl-C. Returns the exit code."""
     _log_to_stdout()
+    _allow_descriptors()
     try:
         wanted = settings.load()
         listener = listen(wanted.ftp_port)  # before anything is written

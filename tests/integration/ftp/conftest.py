@@ -96,15 +96,19 @@ def own_store(tmp_path, monkeypatch) -> Iterator[DSGo]:
 def in_process(tmp_path, monkeypatch):
     """A function that serves `tmp_path / "served"` from a thread of this process, for tests that tamper with it.
 
-    Takes a user, a password, and attributes that replace those of the handler; returns the server.
+    Takes a user, a password, whether under TLS, and attributes that replace those of the handler; returns the server.
     """
     import ftpserver
 
     with contextlib.ExitStack() as stack:
 
-        def serve(user: str = "dsgo", password: str = "secret", **attributes) -> ftpserver.StoreServer:
+        def serve(
+            user: str = "dsgo", password: str = "secret", tls: bool = False, **attributes
+        ) -> ftpserver.StoreServer:
             port = free_ftp_port()
-            current = settings.Settings(tmp_path / "served", ftp_port=port, ftp_user=user, ftp_password=password)
+            current = settings.Settings(
+                tmp_path / "served", ftp_port=port, ftp_user=user, ftp_password=password, ftp_tls=tls
+            )
             (current.ftp_root / "artifacts").mkdir(parents=True)
             handler = type("Tampered", (ftpserver.handler_for(current),), attributes)
             server = ftpserver.StoreServer(ftpserver.listen(port), handler)

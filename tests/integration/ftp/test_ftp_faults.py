@@ -16,10 +16,12 @@ import time
 import traceback
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dsgo import settings
 from dsgo.ftp_artifacts import FTPArtifactRepository, FTPStoreError
+from dsgo.ftp_connection import close_pools
 
 KILLS = int(os.environ.get("DSGO_TEST_KILLS", "20"))  # 200 for the full count
 HOSTILE_LINES = 1000
@@ -190,12 +192,20 @@ def hostile_line(choose: random.Random, victim: str) -> bytes:
     )
 
 
+def outside(store) -> dict[str, str]:
+    """What lies in the home of a server, but not in its store."""
+    return {name: digest for name, digest in digests(store.home).items() if not name.startswith("ftp/")}
+
+
 def test_hostile_command_lines(own_store, tmp_path):
     """1,000 of them, from sessions with and without login, while another user works on undisturbed."""
     choose = random.Random(20261121)
     victim = tmp_path / "victim.txt"
     victim.write_text("untouched")
-    before = {path: digests(path) for path in (tmp_path / "home" / "logs",)}
+    descriptors = psutil.Process(own_store.process.pid).num_fds()
+    (own_store.home / "logs" / "other.log").write_text("untouched")
+    before = outside(own_store)
+    assert {".env", "logs/other.log"} <= before.keys()
     repository = FTPArtifactRepository(f"{own_store.uri}/other user")
     given = tmp_path / "given"
     given.mkdir()
@@ -239,10 +249,14 @@ def test_hostile_command_lines(own_store, tmp_path):
     assert not failures and rounds > 0
     assert own_store.process.poll() is None
     assert victim.read_text() == "untouched"
-    assert {path: digests(path) for path in before} == before
+    assert outside(own_store) == before
     assert {path.name for path in own_store.home.iterdir()} == {".env", "ftp", "logs", "cache", "wheels"}
     assert "Traceback" not in own_store.log.read_text()
     with ftplib.FTP(timeout=20) as ftp:
         ftp.connect(settings.HOST, own_store.port)
         ftp.login(own_store.settings.ftp_user, own_store.settings.ftp_password)
-        assert shutil.disk_usage(own_store.home).free > 0 and ftp.voidcmd("NOOP").startswith("200")
+    close_pools()
+    deadline = time.monotonic() + 20
+    while psutil.Process(own_store.process.pid).num_fds() > descriptors:  # every session's files and sockets go with it
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
