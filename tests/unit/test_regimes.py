@@ -69,7 +69,7 @@ def test_a_season_is_scored_on_its_own_rows(table):
     assert winter["bias"] == pytest.approx(0.0)
     assert winter["naive_rmse"] == pytest.approx(np.sqrt(8 / 3))
     assert winter["skill"] == pytest.approx(0.5)
-    assert winter["coverage80"] == pytest.approx(2 / 3)
+    assert winter["coverage80"] == pytest.approx(1 / 2)  # of the two hours whose interval has a width
     assert winter["width80"] == pytest.approx((0 + 1 + 2.5) / 3)
     # below p10 by 0.5, inside by 2 and 0.5: 0.9 × 0.5 + 0.1 × 2; inside p90 by 1.5 and 0.5: 0.1 × 2
     assert winter["pinball"] == pytest.approx(((0.45 + 0.2) / 3 + 0.2 / 3) / 2)
@@ -144,7 +144,7 @@ def test_a_collection_without_wind_or_sun_has_the_regimes_of_the_calendar_only(t
 
 def test_key_figures_are_the_windows(table):
     metrics = key_figures(scores_of(table))
-    assert metrics["window.solar_GW.coverage80.winter"] == pytest.approx(2 / 3)
+    assert metrics["window.solar_GW.coverage80.winter"] == pytest.approx(1 / 2)
     assert metrics["window.solar_GW.coverage80.day"] == pytest.approx(2 / 3)
     assert metrics["window.solar_GW.bias.summer"] == 0.0
     assert metrics["window.solar_GW.constant_coverage80"] == pytest.approx(3 / 5)

@@ -130,8 +130,18 @@ def test_the_score_is_the_back_tests_share_of_the_naive_error_and_the_window_is_
 
 
 def test_each_trial_is_a_nested_run_that_says_how_it_ended(script, tracking, monkeypatch):
+    class Listed(optuna.samplers.RandomSampler):
+        """Proposes a good setting, one that cannot be fitted, and one far worse than the median."""
+
+        def __init__(self, **kwargs):
+            super().__init__()
+
+        def sample_independent(self, study, trial, name, distribution):
+            return {"penalty": (2.0, 1.0, 9e4), "broken": ("no", "yes", "no")}[name][trial.number - 1]
+
+    monkeypatch.setattr(optuna.samplers, "TPESampler", Listed)
     monkeypatch.setattr(tuning, "RANDOM_TRIALS", 1)
-    run, _ = tune(script, tracking, Step(), trials=8, seed=3)
+    run, _ = tune(script, tracking, Step(), trials=4, seed=3)
     ended = {}
     for nested in children(run):
         ended.setdefault(nested.data.tags[tags.TRIAL], set()).add(nested.info.status)
