@@ -63,8 +63,8 @@ class Forecaster:
             t: _dark_below(table, t, self.info) for t in self.targets if self._spec(t).get("dark_at_night")
         }
         self.regressor = self._fitted(self.scaler.transform(matrix), relative / self.scale, table.index)
-        if "n_jobs" in self.regressor.get_params(deep=False):
-            self.regressor.set_params(n_jobs=1)  # threads help to train; to start them takes longer than one row's answer
+        if "n_jobs" in self.regressor.get_params(deep=False):  # threads help to train; starting them delays an answer
+            self.regressor.set_params(n_jobs=1)
         self.telling = np.array([_tells_difficulty(n, self.inputs) for n in self.features.get_feature_names_out()])
         self.trained_from, self.trained_to = table.index[0], table.index[-1]
         self.intervals = {}
