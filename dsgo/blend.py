@@ -39,23 +39,25 @@ class BlendedForecaster(Forecaster):
 
     def __init__(self, components: Sequence[Forecaster], weights: np.ndarray) -> None:
         used = np.flatnonzero(weights.max(axis=1) > 0)
-        self.components = [components[i] for i in used]
+        self.components = [copy.copy(components[i]) for i in used]
+        for component in self.components:
+            component.intervals = {}  # the blend has its own
         self.weights = weights[used]
         # Levels, scales and limits are the first's: they come from the rows, not from the regressor.
         vars(self).update(vars(self.components[0]))
         self.regressor = None
         self.intervals = {}
 
-    def forecast(self, table: pd.DataFrame) -> pd.DataFrame:
+    def forecast_from(self, matrix: np.ndarray, index: pd.DatetimeIndex) -> pd.DataFrame:
         """The weighted mean of the components' forecasts of every row; columns as in `Forecaster.forecast`."""
-        parts = [component.forecast(table) for component in self.components]
+        parts = [component.forecast_from(matrix, index) for component in self.components]
         columns = [f"{target}_{FORECAST}" for target in self.targets]
         point = sum(part[columns].to_numpy() * shares for part, shares in zip(parts, self.weights, strict=True))
         levels = parts[0][[f"{target}_level" for target in self.targets]].to_numpy()
         # Everything else is done as for any regressor, here one that has given its answer already.
         answering = copy.copy(self)
         answering.regressor = _Answered(point / (levels * self.scale))
-        return Forecaster.forecast(answering, table)
+        return Forecaster.forecast_from(answering, matrix, index)
 
 
 class _Answered:

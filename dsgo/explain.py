@@ -57,10 +57,11 @@ def subject(forecaster: Forecaster, table: pd.DataFrame, index: pd.DatetimeIndex
     features = pd.DataFrame(forecaster.features.transform(table), table.index)
     names = [f"{target}_{FORECAST}" for target in forecaster.targets]
 
+    without_intervals = copy(forecaster)
+    without_intervals.intervals = {}
+
     def forecast(matrix: np.ndarray, times: pd.DatetimeIndex) -> np.ndarray:
-        given = copy(forecaster)
-        given.features, given.intervals = _Given(matrix), {}
-        return given.forecast(pd.DataFrame(index=times))[names].to_numpy()
+        return without_intervals.forecast_from(matrix, times)[names].to_numpy()
 
     return Subject(
         targets=forecaster.targets,
@@ -70,16 +71,6 @@ def subject(forecaster: Forecaster, table: pd.DataFrame, index: pd.DatetimeIndex
         recorded=table.loc[index, forecaster.targets].to_numpy(),
         forecast=forecast,
     )
-
-
-@dataclass(frozen=True)
-class _Given:
-    """In place of a forecaster's features: a matrix that is there already."""
-
-    matrix: np.ndarray
-
-    def transform(self, table: pd.DataFrame) -> np.ndarray:
-        return self.matrix
 
 
 def groups_of(forecaster: Forecaster, rows: pd.DataFrame) -> dict[str, np.ndarray]:

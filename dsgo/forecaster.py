@@ -97,12 +97,16 @@ class Forecaster:
         Returns:
             Same index; for each target `T_forecast`, `T_level` and, once calibrated, `T_p10` and `T_p90`.
         """
-        features = self.scaler.transform(self.features.transform(table))
-        relative = np.asarray(self.regressor.predict(features), dtype=float).reshape(len(table), -1)
-        levels = self._level_at(table.index)
+        return self.forecast_from(self.features.transform(table), table.index)
+
+    def forecast_from(self, matrix: np.ndarray, index: pd.DatetimeIndex) -> pd.DataFrame:
+        """The same from features that are there already, shape (n, features), of the hours `index`, shape (n,)."""
+        features = self.scaler.transform(matrix)
+        relative = np.asarray(self.regressor.predict(features), dtype=float).reshape(len(index), -1)
+        levels = self._level_at(index)
         columns = {}
         for i, target in enumerate(self.targets):
-            limited = partial(self._limited, i, levels[:, i], self._dark(target, table.index))
+            limited = partial(self._limited, i, levels[:, i], self._dark(target, index))
             point = limited(relative[:, i])
             columns[f"{target}_{FORECAST}"] = point
             columns[f"{target}_level"] = levels[:, i]
@@ -111,7 +115,7 @@ class Forecaster:
                 low, high = self.intervals[target].around(centre, features[:, self.telling])
                 columns[f"{target}_{P10}"] = np.minimum(limited(low), point)
                 columns[f"{target}_{P90}"] = np.maximum(limited(high), point)
-        return pd.DataFrame(columns, index=table.index)
+        return pd.DataFrame(columns, index=index)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Answer a request: `utc_timestamp` and the inputs, rows in any order.
