@@ -128,7 +128,7 @@ class Forecaster:
         """
         checked = check_inputs(frame, self.info)
         time = self.info["timestamp"]
-        order = np.argsort(checked[time].to_numpy(), kind="stable")
+        order = np.argsort(pd.DatetimeIndex(checked[time]).asi8, kind="stable")  # to_numpy() would make objects of them
         ordered = checked.iloc[order].set_index(time)
         again = ordered.index.duplicated()
         if again.any():

@@ -12,16 +12,18 @@ half-years, which the next half-year does not share; on the folds they were no n
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 COVERAGE = 0.80
 PARTS = 5  # of the weeks, for cross-fitting
 FEWEST_ROWS = 500  # with fewer, the trees have no two leaves
 SMALLEST = 1e-3  # of a half-width, as a share of the target's scale: no forecast of an open hour is certain
+_THREADS = ThreadpoolController()  # looking for the libraries takes as long as many answers: it is done once
 TREES = {"max_iter": 60, "learning_rate": 0.08, "max_depth": 3, "min_samples_leaf": 200, "early_stopping": False}
 
 
@@ -39,7 +41,10 @@ class Intervals:
 
     def around(self, forecast: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """10 % and 90 % bounds. `forecast` (n,) and `features` (n, k) as in `fit_intervals`."""
-        half = np.maximum(self.factor * self.size.predict(np.column_stack([forecast, features])), SMALLEST)
+        described = np.column_stack([forecast, features])
+        with _one_thread():
+            size = self.size.predict(described)
+        half = np.maximum(self.factor * size, SMALLEST)
         return forecast - half, forecast + half
 
 
@@ -63,11 +68,16 @@ def fit_intervals(forecast: np.ndarray, error: np.ndarray, features: np.ndarray,
     described, size = np.column_stack([forecast, features]), np.abs(error)
     part = np.searchsorted(numbers, weeks) % PARTS
     told = np.empty(len(size))
-    with threadpool_limits(1, "openmp"):  # so few rows are done sooner than a busy machine's threads have met
+    with _one_thread():
         for p in range(PARTS):
             told[part == p] = _trees().fit(described[part != p], size[part != p]).predict(described[part == p])
         trees = _trees().fit(described, size)
     return Intervals(trees, _conformal(size / np.maximum(told, SMALLEST)))
+
+
+def _one_thread() -> AbstractContextManager:
+    """No parallel loops inside: a tree is grown or asked in less time than a busy machine's threads need to meet."""
+    return _THREADS.limit(limits=1, user_api="openmp")
 
 
 def _trees() -> HistGradientBoostingRegressor:
