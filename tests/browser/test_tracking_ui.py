@@ -16,8 +16,7 @@ def logged(servers):
         def predict(self, context, model_input, params=None):
             return model_input
 
-    mlflow.set_experiment("tracking UI")
-    with mlflow.start_run() as run:
+    with mlflow.start_run(experiment_id=mlflow.create_experiment("tracking UI")) as run:
         mlflow.log_text(TEXT, "two words/größe & ☀.txt")
         mlflow.log_text("other", "plain.txt")
         model = mlflow.pyfunc.log_model(name="model", python_model=Same(), pip_requirements=["mlflow"])

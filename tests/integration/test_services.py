@@ -283,9 +283,10 @@ def test_serve_follows_production(servers: Settings) -> None:
         def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
             return model_input * self.factor
 
+    experiment = mlflow.create_experiment("serve")
+
     def promote(factor: int) -> str:
-        mlflow.set_experiment("serve")
-        with mlflow.start_run():
+        with mlflow.start_run(experiment_id=experiment):
             model = mlflow.pyfunc.log_model(name="model", python_model=Times(factor), pip_requirements=["mlflow"])
         version = mlflow.register_model(model.model_uri, "wind_solar").version
         client = mlflow.MlflowClient()
