@@ -206,6 +206,38 @@ def test_a_break_while_the_old_file_has_stepped_aside(in_process, tmp_path, hast
         assert repository_of(server).list_artifacts() == []
 
 
+def test_what_stepped_aside_comes_back_when_the_upload_is_given_up(in_process, tmp_path, hasty):
+    """After a break at the worst moment the disk is full."""
+    full = False
+
+    def ftp_RNTO(self, path):
+        nonlocal full
+        if Path(path).exists():
+            self._rnfr = None
+            self.respond("550 Already there.")
+        elif path.endswith("a.txt") and not full:
+            full = True
+            self.close()
+        else:
+            super(server.handler, self).ftp_RNTO(path)
+
+    def ftp_STOR(self, file, mode="w"):
+        if full:
+            self.respond("552 No space left on device.")
+        else:
+            super(server.handler, self).ftp_STOR(file, mode)
+
+    server = in_process(ftp_RNTO=ftp_RNTO, ftp_STOR=ftp_STOR)
+    hide_feature(server, "SITE PUBLISH")
+    folder = Path(server.handler.authorizer.get_home_dir("dsgo"), "artifacts")
+    (folder / "a.txt").write_bytes(b"old")
+    (tmp_path / "a.txt").write_bytes(b"new")
+    with pytest.raises(FTPStoreError, match="552"):
+        repository_of(server).log_artifact(tmp_path / "a.txt")
+    assert (folder / "a.txt").read_bytes() == b"old"
+    assert not list(folder.glob("*.old"))
+
+
 def test_when_the_new_file_cannot_get_its_name_the_old_one_keeps_it(in_process, tmp_path):
     def ftp_RNTO(self, path):
         if path.endswith("a.txt") and not (self._rnfr or "").endswith(self.aside or "-"):
