@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import ports
 import psutil
 import pytest
 
@@ -17,12 +17,24 @@ from dsgo import daemon, probes, services
 from dsgo.settings import HOST, Settings, load
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# Below the ports that systems hand out for outgoing connections, and so are the FTP server's data ports, 10,000 above:
-# a port stays free between choosing it and listening on it, and while a killed server is started again.
-PORTS = range(15_000, 22_500)
 COUNTER = itertools.count()
 IGNORED = {".pytest_cache", ".ruff_cache", "__pycache__", ".dsgo", ".venv"}
 
+# Several threads of OpenMP that wait for each other on cores shared with another worker take many times as long.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+# Groups of tests (see `_group`) that take minutes, the longest first: a parallel run begins with these.
+LONG = (
+    "pipeline",
+    "integration/test_tuning",
+    "integration/ftp/test_ftp_mlflow",
+    "integration/test_services",
+    "integration/test_tracking_faults",
+    "integration/test_starting_point",
+    "integration/ftp/test_ftp_transfers",
+    "integration/test_backup",
+    "integration/test_readme",
+    "integration/ftp/test_ftp_artifacts",
+)
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "NO_PROXY": HOST, "no_proxy": HOST}
 
@@ -30,6 +42,29 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "NO_PROXY":
 def pytest_configure() -> None:
     """Before a test module imports MLflow, which looks at these once."""
     os.environ.update(QUIET)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.update(ONE_THREAD)
+
+
+def _group(item: pytest.Item) -> str:
+    """Name of the tests that one worker does one after another: those of a file, so that what they share is made once.
+
+    Tests that use the pipeline's run, which takes minutes, are one group whatever their file.
+    """
+    if "first" in item.fixturenames:
+        return "pipeline"
+    return Path(item.path).relative_to(CHECKOUT / "tests").with_suffix("").as_posix()
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For a parallel run: give each test its group, the long ones first, those of single parts (unit) last."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    order = {name: number for number, name in enumerate(LONG)}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: order.get(_group(item), len(LONG) + _group(item).startswith("unit/")))
 
 
 def _own_processes(root: Path) -> list[str]:
@@ -79,17 +114,7 @@ def own_environment(
 @pytest.fixture(scope="session")
 def free_ports() -> Callable[[int], list[int]]:
     """Function: `free_ports(n)` gives n different ports that nobody listens on."""
-
-    def choose(count: int) -> list[int]:
-        found: list[int] = []
-        for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-            if len(found) == count:
-                break
-            if not probes.is_taken(port):
-                found.append(port)
-        return found
-
-    return choose
+    return ports.free_ports
 
 
 @pytest.fixture(scope="session")
@@ -103,10 +128,10 @@ def new_settings(
     made: list[Settings] = []
 
     def make(home: Path | None = None) -> Settings:
-        ftp, tracking, serve, dashboard = free_ports(4)
+        tracking, serve, dashboard = free_ports(3)
         settings = dataclasses.replace(
             load({"DSGO_HOME": str(home or tmp_path_factory.mktemp("home"))}),
-            ftp_port=ftp,
+            ftp_port=ports.free_ftp_port(),
             tracking_port=tracking,
             serve_port=serve,
             dashboard_port=dashboard,
