@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import groups
 import ports
 import psutil
 import pytest
@@ -22,20 +24,6 @@ IGNORED = {".pytest_cache", ".ruff_cache", "__pycache__", ".dsgo", ".venv"}
 
 # Several threads of OpenMP that wait for each other on cores shared with another worker take many times as long.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-# Groups of tests (see `_group`) that take minutes, the longest first: a parallel run begins with these.
-LONG = (
-    "pipeline",
-    "integration/test_tuning",
-    "integration/ftp/test_ftp_mlflow",
-    "integration/test_services",
-    "integration/test_tracking_faults",
-    "integration/test_starting_point",
-    "integration/ftp/test_ftp_transfers",
-    "integration/test_backup",
-    "integration/test_readme",
-    "integration/ftp/test_ftp_artifacts",
-)
-
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "NO_PROXY": HOST, "no_proxy": HOST}
 
 
@@ -46,29 +34,31 @@ def pytest_configure() -> None:
         os.environ.update(ONE_THREAD)
 
 
-def _group(item: pytest.Item) -> str:
-    """Name of the tests that one worker does one after another: those of a file, so that what they share is made once.
-
-    Tests that use the pipeline's run, which takes minutes, are one group whatever their file.
-    """
-    if "first" in item.fixturenames:
-        return "pipeline"
-    return Path(item.path).relative_to(CHECKOUT / "tests").with_suffix("").as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> groups.GroupScheduling:
+    return groups.GroupScheduling(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For a parallel run: give each test its group, the long ones first, those of single parts (unit) last."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    order = {name: number for number, name in enumerate(LONG)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: order.get(_group(item), len(LONG) + _group(item).startswith("unit/")))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        groups.arrange(items)
 
 
-def _own_processes(root: Path) -> list[str]:
-    """Command lines of all processes whose DSGO_HOME is below `root`, and of all descendants of this one."""
+@pytest.hookimpl(trylast=True)  # when xdist has ended the workers
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End what workers have left that could not clean up, because they crashed or the user interrupted the run."""
+    if session.config.getoption("numprocesses", None):
+        root = session.config._tmp_path_factory.getbasetemp()  # the workers' folders lie in it
+        while left := _own_processes(root):
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    print(f"ended: {process.pid} {' '.join(process.cmdline())}")
+                    process.kill()
+            psutil.wait_procs(left, 20)
+
+
+def _own_processes(root: Path) -> list[psutil.Process]:
+    """All processes whose DSGO_HOME is below `root`, and all descendants of this one."""
     found = []
     descendants = psutil.Process().children(recursive=True)
     for process in psutil.process_iter():
@@ -79,7 +69,7 @@ def _own_processes(root: Path) -> list[str]:
             continue
         # multiprocessing's and loky's trackers live as long as the process that they watch
         if process.pid != os.getpid() and (inside or process in descendants) and "resource_tracker" not in command:
-            found.append(f"{process.pid} {command}")
+            found.append(process)
     return found
 
 
@@ -89,8 +79,8 @@ def nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     environment = dict(os.environ)
     files = {entry.name for entry in CHECKOUT.iterdir()} | IGNORED
     yield
-    left = [command for command in _own_processes(tmp_path_factory.getbasetemp()) if "xdist" not in command]
-    assert not left, f"processes left running: {left}"
+    left = _own_processes(tmp_path_factory.getbasetemp())
+    assert not left, f"processes left running: {[process.cmdline() for process in left]}"
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # written by mlflow.set_experiment, which has no counterpart
     changed = {name for name in {*os.environ, *environment} if os.environ.get(name) != environment.get(name)}
     changed = {name for name in changed if not name.startswith(("PYTEST_", "KMP_"))}  # KMP_: importing scikit-learn

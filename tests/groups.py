@@ -1,0 +1,61 @@
+"""Which tests of a parallel run (`make test`, `pytest -n 3`) one worker does one after another, and what comes first.
+
+A group is a file: what its tests share is made once. Tests that use the pipeline's run (fixture `first`, minutes) are one
+group whatever their file: list a new one in `PIPELINE`, or collecting fails. A file that takes minutes goes into `LONG`, at
+its place by duration: a run that begins with the long ones has its workers end at about the same time. `servers` and
+`started` are made once in each worker; any test may ask for them.
+"""
+
+from __future__ import annotations
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+PIPELINE = (  # beginnings of node ids
+    "tests/integration/test_pipeline.py",
+    "tests/integration/test_readme.py::test_the_endpoint_answers_the_printed_question",
+)
+LONG = (
+    "pipeline",
+    "tests/integration/test_tuning.py",
+    "tests/integration/ftp/test_ftp_mlflow.py",
+    "tests/integration/test_services.py",
+    "tests/integration/test_tracking_faults.py",
+    "tests/integration/test_starting_point.py",
+    "tests/integration/ftp/test_ftp_transfers.py",
+    "tests/integration/test_backup.py",
+    "tests/integration/test_readme.py",
+    "tests/integration/ftp/test_ftp_artifacts.py",
+)
+
+
+def group(node_id: str) -> str:
+    return "pipeline" if node_id.startswith(PIPELINE) else node_id.split("::")[0]
+
+
+def arrange(items: list[pytest.Item]) -> None:
+    """Long groups first, tests of single parts (unit) last.
+
+    Raises:
+        pytest.UsageError: a test would have another worker run the whole pipeline again.
+    """
+    for item in items:
+        if "first" in getattr(item, "fixturenames", ()) and group(item.nodeid) != "pipeline":
+            raise pytest.UsageError(f"{item.nodeid} uses the fixture 'first': add it to PIPELINE in tests/groups.py")
+    places = {name: place for place, name in enumerate(LONG)}
+
+    def place(item: pytest.Item) -> int:
+        return places.get(group(item.nodeid), len(LONG) + item.nodeid.startswith("tests/unit/"))
+
+    items.sort(key=place)
+
+
+class GroupScheduling(LoadScopeScheduling):
+    """Hands out whole groups, in the order of collection."""
+
+    def __init__(self, config: pytest.Config, log: object) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
