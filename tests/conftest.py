@@ -44,6 +44,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         groups.arrange(items)
 
 
+@pytest.hookimpl(tryfirst=True)  # before any fixture is made
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    groups.check(item)
+
+
 @pytest.hookimpl(trylast=True)  # when xdist has ended the workers
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what workers have left that could not clean up, because they crashed or the user interrupted the run."""

@@ -1,7 +1,7 @@
 """Which tests of a parallel run (`make test`, `pytest -n 3`) one worker does one after another, and what comes first.
 
 A group is a file: what its tests share is made once. Tests that use the pipeline's run (fixture `first`, minutes) are one
-group whatever their file: list a new one in `PIPELINE`, or collecting fails. A file that takes minutes goes into `LONG`, at
+group whatever their file: list a new one in `PIPELINE`, or it fails. A file that takes minutes goes into `LONG`, at
 its place by duration: a run that begins with the long ones has its workers end at about the same time. `servers` and
 `started` are made once in each worker; any test may ask for them.
 """
@@ -34,20 +34,19 @@ def group(node_id: str) -> str:
 
 
 def arrange(items: list[pytest.Item]) -> None:
-    """Long groups first, tests of single parts (unit) last.
-
-    Raises:
-        pytest.UsageError: a test would have another worker run the whole pipeline again.
-    """
-    for item in items:
-        if "first" in getattr(item, "fixturenames", ()) and group(item.nodeid) != "pipeline":
-            raise pytest.UsageError(f"{item.nodeid} uses the fixture 'first': add it to PIPELINE in tests/groups.py")
+    """Long groups first, tests of single parts (unit) last."""
     places = {name: place for place, name in enumerate(LONG)}
 
     def place(item: pytest.Item) -> int:
         return places.get(group(item.nodeid), len(LONG) + item.nodeid.startswith("tests/unit/"))
 
     items.sort(key=place)
+
+
+def check(item: pytest.Item) -> None:
+    """Fail a test that would have a second worker run the whole pipeline."""
+    if {"first", "servers"} <= set(item.fixturenames) and group(item.nodeid) != "pipeline":  # not a parameter `first`
+        pytest.fail(f"{item.nodeid} uses the fixture 'first': add it to PIPELINE in tests/groups.py", pytrace=False)
 
 
 class GroupScheduling(LoadScopeScheduling):
