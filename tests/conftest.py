@@ -49,17 +49,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     groups.check(item)
 
 
-@pytest.hookimpl(trylast=True)  # when xdist has ended the workers
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around xdist's, which ends the workers
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """End what workers have left that could not clean up, because they crashed or the user interrupted the run."""
-    if session.config.getoption("numprocesses", None):
-        root = session.config._tmp_path_factory.getbasetemp()  # the workers' folders lie in it
-        while left := _own_processes(root):
-            for process in left:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    print(f"ended: {process.pid} {' '.join(process.cmdline())}")
-                    process.kill()
-            psutil.wait_procs(left, 20)
+    if not session.config.getoption("numprocesses", None):
+        return (yield)
+    started = psutil.Process().children(recursive=True)
+    result = yield
+    root = session.config._tmp_path_factory.getbasetemp()  # the workers' folders lie in it
+    while left := [*filter(_lives, started), *_own_processes(root)]:
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, 20)
+    return result
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _own_processes(root: Path) -> list[psutil.Process]:
