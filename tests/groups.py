@@ -1,9 +1,6 @@
 """Which tests of a parallel run (`make test`, `pytest -n 3`) one worker does one after another, and what comes first.
 
-A group is a file: what its tests share is made once. Tests that use the pipeline's run (fixture `first`, minutes) are one
-group whatever their file: list a new one in `PIPELINE`, or it fails. A file that takes minutes goes into `LONG`, at
-its place by duration: a run that begins with the long ones has its workers end at about the same time. `servers` and
-`started` are made once in each worker; any test may ask for them.
+A group is a file, or all tests that use the pipeline's run, which takes minutes. docs/tests.md tells how a new test joins.
 """
 
 from __future__ import annotations
@@ -11,11 +8,11 @@ from __future__ import annotations
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-PIPELINE = (  # beginnings of node ids
+PIPELINE = (  # beginnings of the node ids of all tests that use the fixture `first`
     "tests/integration/test_pipeline.py",
     "tests/integration/test_readme.py::test_the_endpoint_answers_the_printed_question",
 )
-LONG = (
+LONG = (  # groups that take a minute or more, the longest first: then the workers end at about the same time
     "pipeline",
     "tests/integration/test_tuning.py",
     "tests/integration/ftp/test_ftp_mlflow.py",
