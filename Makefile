@@ -32,7 +32,7 @@ tune: .venv/made ## search for better settings on the newest dataset; ARGS="--st
 	@$(DSGO) tune --collection "$$COLLECTION" $(ARGS)
 
 test: .venv/made ## run all tests; ARGS="-k promote" goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --max-worker-restart 0 $(ARGS)
 
 up: .venv/made ## start the FTP and tracking servers; ARGS="serve dashboard" starts those
 	@$(DSGO) up $(ARGS)

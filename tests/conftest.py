@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
-import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import groups
+import ports
 import psutil
 import pytest
 
@@ -17,23 +19,61 @@ from dsgo import daemon, probes, services
 from dsgo.settings import HOST, Settings, load
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# Below the ports that systems hand out for outgoing connections, and so are the FTP server's data ports, 10,000 above:
-# a port stays free between choosing it and listening on it, and while a killed server is started again.
-PORTS = range(15_000, 22_500)
 COUNTER = itertools.count()
 IGNORED = {".pytest_cache", ".ruff_cache", "__pycache__", ".dsgo", ".venv"}
 
-
+# Several threads of OpenMP that wait for each other on cores shared with another worker take many times as long.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "NO_PROXY": HOST, "no_proxy": HOST}
 
 
 def pytest_configure() -> None:
     """Before a test module imports MLflow, which looks at these once."""
     os.environ.update(QUIET)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.update(ONE_THREAD)
 
 
-def _own_processes(root: Path) -> list[str]:
-    """Command lines of all processes whose DSGO_HOME is below `root`, and of all descendants of this one."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> groups.GroupScheduling:
+    return groups.GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        groups.arrange(items)
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture is made
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    groups.check(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around xdist's, which ends the workers
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """End what workers have left that could not clean up, because they crashed or the user interrupted the run."""
+    if not session.config.getoption("numprocesses", None):
+        return (yield)
+    started = psutil.Process().children(recursive=True)
+    result = yield
+    root = session.config._tmp_path_factory.getbasetemp()  # the workers' folders lie in it
+    while left := [*filter(_lives, started), *_own_processes(root)]:
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, 20)
+    return result
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _own_processes(root: Path) -> list[psutil.Process]:
+    """All processes whose DSGO_HOME is below `root`, and all descendants of this one."""
     found = []
     descendants = psutil.Process().children(recursive=True)
     for process in psutil.process_iter():
@@ -44,7 +84,7 @@ def _own_processes(root: Path) -> list[str]:
             continue
         # multiprocessing's and loky's trackers live as long as the process that they watch
         if process.pid != os.getpid() and (inside or process in descendants) and "resource_tracker" not in command:
-            found.append(f"{process.pid} {command}")
+            found.append(process)
     return found
 
 
@@ -54,8 +94,8 @@ def nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     environment = dict(os.environ)
     files = {entry.name for entry in CHECKOUT.iterdir()} | IGNORED
     yield
-    left = [command for command in _own_processes(tmp_path_factory.getbasetemp()) if "xdist" not in command]
-    assert not left, f"processes left running: {left}"
+    left = _own_processes(tmp_path_factory.getbasetemp())
+    assert not left, f"processes left running: {[process.cmdline() for process in left]}"
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # written by mlflow.set_experiment, which has no counterpart
     changed = {name for name in {*os.environ, *environment} if os.environ.get(name) != environment.get(name)}
     changed = {name for name in changed if not name.startswith(("PYTEST_", "KMP_"))}  # KMP_: importing scikit-learn
@@ -79,17 +119,7 @@ def own_environment(
 @pytest.fixture(scope="session")
 def free_ports() -> Callable[[int], list[int]]:
     """Function: `free_ports(n)` gives n different ports that nobody listens on."""
-
-    def choose(count: int) -> list[int]:
-        found: list[int] = []
-        for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-            if len(found) == count:
-                break
-            if not probes.is_taken(port):
-                found.append(port)
-        return found
-
-    return choose
+    return ports.free_ports
 
 
 @pytest.fixture(scope="session")
@@ -103,10 +133,10 @@ def new_settings(
     made: list[Settings] = []
 
     def make(home: Path | None = None) -> Settings:
-        ftp, tracking, serve, dashboard = free_ports(4)
+        tracking, serve, dashboard = free_ports(3)
         settings = dataclasses.replace(
             load({"DSGO_HOME": str(home or tmp_path_factory.mktemp("home"))}),
-            ftp_port=ftp,
+            ftp_port=ports.free_ftp_port(),
             tracking_port=tracking,
             serve_port=serve,
             dashboard_port=dashboard,

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import os
 import pwd
-import random
 import shutil
 import signal
 import socket
@@ -23,6 +22,7 @@ from typing import ClassVar, NamedTuple
 
 import psutil
 import pytest
+from ports import free_ftp_port
 
 from dsgo import settings
 from dsgo.ftp_certificate import ensure_certificate
@@ -41,23 +41,6 @@ RESUMED_TLS = "resuming the control connection's TLS session on data connections
 PASSWORDS = "accounts with a password"
 ODD_NAMES = "names that end in a space or hold a control character"
 ABILITIES = {BUNDLES, HASHES, RESUMED_UPLOADS, RESUMED_TLS, PASSWORDS, ODD_NAMES}
-
-
-def free_ftp_port() -> int:
-    """A port that is free together with the passive ports that settings derive from it.
-
-    They lie below the ports that the system gives to clients, which come and go in any number.
-    """
-    for _ in range(1000):
-        port = random.randint(10_000, 22_000)
-        try:
-            for candidate in (port, *settings.Settings(home=Path(), ftp_port=port).passive_ports):
-                with socket.socket() as probe:
-                    probe.bind((settings.HOST, candidate))
-        except OSError:
-            continue
-        return port
-    raise RuntimeError("no free ports")
 
 
 class FTPServer(ABC):

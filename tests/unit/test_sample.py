@@ -43,9 +43,9 @@ def test_a_period_that_cannot_be_is_refused(start, end):
 
 
 def test_four_years_take_less_than_two_seconds():
-    start = time.perf_counter()
+    start = time.process_time()  # whatever else the processor does meanwhile
     sample()
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_it_has_the_faults_of_the_recorded_table():

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ftp_servers import CASES, CHECKOUT, Case, DSGo, Foreign, FTPServer, free_ftp_port
+from ftp_servers import CASES, CHECKOUT, Case, DSGo, Foreign, FTPServer
+from ports import free_ftp_port
 
 import dsgo.ftp_connection as ftp_connection
 from dsgo import settings

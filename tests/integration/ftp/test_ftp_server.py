@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ftp_servers import free_ftp_port
+from ports import free_ftp_port
 
 from dsgo import settings
 from dsgo.errors import ServiceError
