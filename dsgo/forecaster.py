@@ -146,7 +146,7 @@ class Forecaster:
         """The regressor, trained; with `weights` (n, targets) and `ages` (n,) if its `fit` takes them.
 
         An error of the relative value is one of level × error in the target's unit, so squares count level² times. Hours
-        when the sun is certainly down count nothing: their answer is 0 anyway. The age of a row are the years to the last.
+        when the sun is certainly down count nothing: their answer is 0 anyway. A row's age is in years to the last.
         """
         regressor, known = clone(self.regressor), {}
         if has_fit_parameter(regressor, "ages"):
