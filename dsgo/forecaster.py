@@ -27,6 +27,7 @@ from dsgo.tables import check_inputs
 FORECAST, P10, P90 = "forecast", "p10", "p90"
 HEADROOM = 1.05  # above the largest share of the level ever recorded: a record may be broken, by a little
 WEEK_S = 7 * 86_400
+YEAR_S = 365.2425 * 86_400
 TWILIGHT = (
     0.02  # sine of elevation below darkness whose rows a regressor still learns from, so that it ends there smoothly
 )
@@ -142,19 +143,21 @@ class Forecaster:
         return pd.DataFrame(answer, columns=[names.get(c, c) for c in wanted], index=frame.index)
 
     def _fitted(self, features: np.ndarray, relative: np.ndarray, index: pd.DatetimeIndex) -> BaseEstimator:
-        """The regressor, trained; with `weights` (n, targets) if its `fit` takes them.
+        """The regressor, trained; with `weights` (n, targets) and `ages` (n,) if its `fit` takes them.
 
         An error of the relative value is one of level × error in the target's unit, so squares count level² times. Hours
-        when the sun is certainly down count nothing: their answer is 0 anyway.
+        when the sun is certainly down count nothing: their answer is 0 anyway. A row's age is in years to the last.
         """
-        regressor = clone(self.regressor)
+        regressor, known = clone(self.regressor), {}
+        if has_fit_parameter(regressor, "ages"):
+            known["ages"] = np.asarray((index[-1] - index).total_seconds()) / YEAR_S
         if not has_fit_parameter(regressor, "weights"):
-            return regressor.fit(features, relative)
+            return regressor.fit(features, relative, **known)
         weights = self._level_at(index) ** 2
         for i, target in enumerate(self.targets):
             if target in self.dark_below:
                 weights[_sine(index, self.info) < self.dark_below[target] - TWILIGHT, i] = 0.0
-        return regressor.fit(features, relative, weights=weights)
+        return regressor.fit(features, relative, weights=weights, **known)
 
     def _refuse_contradictions(self, ordered: pd.DataFrame, order: np.ndarray) -> None:
         values = ordered[self.inputs].to_numpy()
