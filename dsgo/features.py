@@ -224,8 +224,9 @@ def _radiation_of_the_hour(
     Clouds last longer than the sun stands still: the clear-sky index is carried from the hour of the weather to the row's
     (the day's own index where the sun is too low to tell), times the clear sky of the row (Lauret and others,
     "Verification of deterministic solar forecasts", Solar Energy 210 (2020), section 3.2: persistence of the index).
-    Panels lose 0.4 % of their power a degree above 25 °C, and are warmer than the air by 0.03 °C for each W/m² (Ross,
-    "Interface design considerations for terrestrial solar cell modules", 12th IEEE Photovoltaic Specialists Conf. (1976)).
+    Panels lose 0.4 % of their power a degree above 25 °C (usual for crystalline silicon), and are warmer than the air by
+    (NOCT − 20 °C) / 800 W/m² for each W/m² (Ross, "Design techniques for flat-plate photovoltaic arrays", 15th IEEE Photovoltaic
+    Specialists Conf. (1981)): 0.03 °C with a nominal operating cell temperature of 44 °C.
     """
     total = direct + diffuse
     sine, clear = hours.sine, hours.clear_sky_W_m2

@@ -47,8 +47,9 @@ def sine_at(seconds: np.ndarray, latitude: float, longitude: float) -> np.ndarra
 def clear_sky_irradiance(sine: np.ndarray) -> np.ndarray:
     """Global radiation on a horizontal plane under a cloudless sky, in W/m²; 0 at night.
 
-    Haurwitz, "Insolation in relation to cloudiness and cloud density", Journal of Meteorology 2 (1945) 154-166, in W/m²
-    as in Reno, Hansen and Stein, SAND2012-2389 (2012).
+    Haurwitz, "Insolation in relation to cloudiness and cloud density", Journal of Meteorology 2 (1945) 154-166, with the
+    constants for W/m² of pvlib's `clearsky.haurwitz`; found good among models that need the sun's elevation only (Reno, Hansen
+    and Stein, "Global horizontal irradiance clear sky models", SAND2012-2389 (2012)).
 
     Args:
         sine: sine of the sun's elevation, shape (n,).

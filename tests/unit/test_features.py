@@ -157,7 +157,7 @@ def test_windows_over_any_gaps_are_those_counted_row_by_row(week, rows, start):
                 assert found["wind_cubed_mean3h"] == pytest.approx(np.mean(window), abs=1e-8)
         assert found["sun"] == pytest.approx(features_sine(features, index[at]), abs=1e-12)
         assert found["utc_offset_h"] == index[at].tz_convert("Europe/Berlin").utcoffset() / pd.Timedelta(hours=1)
-        assert found["weekend"] == (index[at].tz_convert("Europe/Berlin").dayofweek >= 5)
+        assert found["weekend"] == (index[at].tz_convert("Europe/Berlin").weekday() >= 5)
 
 
 def features_sine(features: Features, time: pd.Timestamp) -> float:
