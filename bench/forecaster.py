@@ -18,10 +18,7 @@ import io
 import json
 import os
 import runpy
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +30,7 @@ from unittest import mock
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
+TRAINED_TO = "2015-06-30 23:00"  # two and a half years: the shortest that leaves a year before the folds is two
 BATCH_ROWS = 100_000
 BATCH_END = "2024-08-31 23:00"  # the sample has so many hours by then
 YEARS = (0.5, 2.0, 8.0)  # from half a year on the level is fitted too
@@ -51,6 +49,7 @@ import mlflow  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
+from servers import free_port, running  # noqa: E402
 from sklearn.base import BaseEstimator  # noqa: E402
 from sklearn.linear_model import LinearRegression  # noqa: E402
 
@@ -60,13 +59,13 @@ from dsgo.features import Features, group_of  # noqa: E402
 from dsgo.forecaster import Forecaster  # noqa: E402
 from dsgo.kernel_ridge import KernelRidge  # noqa: E402
 from dsgo.registry import load_forecaster  # noqa: E402
-from dsgo.sample import END, sample  # noqa: E402
+from dsgo.sample import sample  # noqa: E402
 from dsgo.space import defaults  # noqa: E402
 from dsgo.tables import Dataset, make_dataset, write_dataset  # noqa: E402
 from dsgo.training import Training  # noqa: E402
 
 STEPS = ("linear_regression", "gradient_boosting", "random_forest", "kernel_ridge")
-SERVED = ("linear_regression", "kernel_ridge", "ensemble")
+SERVED = ("linear_regression", "kernel_ridge", "gradient_boosting", "ensemble")
 
 
 @dataclass
@@ -220,40 +219,20 @@ def batches(models: list[Trained]) -> list[Row]:
 
 @contextlib.contextmanager
 def served(uri: str, log: Path) -> Iterator[http.client.HTTPConnection]:
-    """A connection to `mlflow models serve` of one model, a process group of its own that ends with the block."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    """A connection to `mlflow models serve` of one model, which ends with the block."""
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
     environ = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "PYTHONPATH": str(CHECKOUT)}
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"  # there it looks for uvicorn
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--host", HOST, "--port", str(port)],
-            env=environ,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    connection = http.client.HTTPConnection(HOST, port, timeout=60)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                connection.request("GET", "/ping")
-                connection.getresponse().read()
-                break
-            except OSError:
-                connection.close()
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the model server did not start:\n{log.read_text()[-3000:]}") from None
-                time.sleep(0.1)
-        yield connection
-    finally:
-        connection.close()
-        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+    with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=60)) as connection:
+
+        def answers() -> None:
+            connection.close()  # what is left of a failed attempt
+            connection.request("GET", "/ping")
+            connection.getresponse().read()
+
+        with running([*command, "--host", HOST, "--port", str(port)], environ, log, answers):
+            yield connection
 
 
 def ask(connection: http.client.HTTPConnection, body: bytes) -> None:
@@ -345,8 +324,9 @@ def main() -> int:
         mlflow.set_tracking_uri(f"sqlite:///{base / 'mlflow.db'}")
         experiment = mlflow.create_experiment("bench", (base / "artifacts").as_uri())
         mlflow.set_experiment(experiment_id=experiment)
-        dataset = generated(END)
+        dataset = generated(TRAINED_TO)
         folder = write_dataset(dataset, base / "dataset")
+        print(f"trained on {len(dataset.table):,} hours", flush=True)
         peer = bare(dataset.table, dataset.info)
         trained = [train(step, folder) for step in steps]
         rows = show(training_cost(trained))

@@ -15,7 +15,6 @@ import ftplib
 import os
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -42,6 +41,7 @@ os.environ.update(
 import mlflow  # noqa: E402
 import psutil  # noqa: E402
 from mlflow.store.artifact.ftp_artifact_repo import FTPArtifactRepository as BuiltIn  # noqa: E402
+from servers import free_port, running  # noqa: E402
 
 import dsgo.ftp_connection as ftp_connection  # noqa: E402
 from dsgo import settings  # noqa: E402
@@ -78,7 +78,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def free_port() -> int:
+def free_ports() -> int:
     """A port below those that the system gives to clients, free with its passive ports on both addresses."""
     for port in range(11_000, 22_000, 50):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
@@ -92,29 +92,20 @@ def free_port() -> int:
 @contextlib.contextmanager
 def server(home: Path, tls: bool = False) -> Iterator[settings.Settings]:
     """DSGo's FTP server as a process of its own, and the settings that lead to it."""
-    port = free_port()
+    port = free_ports()
     environ = {**os.environ, "DSGO_HOME": str(home), "DSGO_FTP_PORT": str(port), "DSGO_FTP_TLS": str(tls).lower()}
     environ["PYTHONPATH"] = str(CHECKOUT)
-    with (home.with_suffix(".log")).open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(CHECKOUT / "server/ftpserver.py")], env=environ, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                with socket.create_connection((settings.HOST, port), 5) as probe:
-                    probe.recv(1)  # it serves, so its login is written down
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield settings.load(environ)
-    finally:
-        ftp_connection.close_pools()
-        process.terminate()
-        process.wait(30)
+
+    def answers() -> None:
+        with socket.create_connection((settings.HOST, port), 5) as probe:
+            probe.recv(1)  # it serves, so its login is written down
+
+    command = [sys.executable, str(CHECKOUT / "server/ftpserver.py")]
+    with running(command, environ, home.with_suffix(".log"), answers):
+        try:
+            yield settings.load(environ)
+        finally:
+            ftp_connection.close_pools()
 
 
 class SlowRelay:
@@ -335,27 +326,16 @@ def small_model(current: settings.Settings, base: Path, rounds: int) -> list[Row
     from sklearn.linear_model import LinearRegression
 
     row = Row("log_model + load_model of a small model", "proxy on local disk", 1)
-    with socket.socket() as probe:
-        probe.bind((settings.HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["--backend-store-uri", f"sqlite:///{base / 'mlflow.db'}", "--host", settings.HOST, "--port", str(port)]
     command += ["--workers", "1", "--serve-artifacts", "--artifacts-destination", str(base / "proxied")]
     environ = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONPATH": str(CHECKOUT)}
     environ["MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES"] = "ftp"  # besides its own store, the proxied one
-    with (base / "mlflow.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *command], env=environ, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                socket.create_connection((settings.HOST, port), 1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
+
+    def answers() -> None:
+        socket.create_connection((settings.HOST, port), 1).close()
+
+    with running([sys.executable, "-m", "mlflow", "server", *command], environ, base / "mlflow.log", answers):
         use(current)
         mlflow.set_tracking_uri(f"http://{settings.HOST}:{port}")
         client = MlflowClient()
@@ -374,9 +354,6 @@ def small_model(current: settings.Settings, base: Path, rounds: int) -> list[Row
             log_and_load(place)  # imports and connections
         for _ in range(max(rounds, 9)):
             row.time(partial(log_and_load, places["peer"]), partial(log_and_load, places["ours"]))
-    finally:
-        process.terminate()
-        process.wait(30)
     return [row]
 
 

@@ -16,6 +16,7 @@ from scipy.optimize import nnls
 
 from dsgo.errors import DataError
 from dsgo.forecaster import FORECAST, Forecaster
+from dsgo.hours import Hours
 
 PULLS = (
     0.0,
@@ -48,24 +49,10 @@ class BlendedForecaster(Forecaster):
         self.regressor = None
         self.intervals = {}
 
-    def forecast_from(self, matrix: np.ndarray, index: pd.DatetimeIndex) -> pd.DataFrame:
-        """The weighted mean of the components' forecasts of every row; columns as in `Forecaster.forecast`."""
-        parts = [component.forecast_from(matrix, index) for component in self.components]
-        columns = [f"{target}_{FORECAST}" for target in self.targets]
-        point = sum(part[columns].to_numpy() * shares for part, shares in zip(parts, self.weights, strict=True))
-        levels = parts[0][[f"{target}_level" for target in self.targets]].to_numpy()
-        # Everything else is done as for any regressor, here one that has given its answer already.
-        answering = copy.copy(self)
-        answering.regressor = _Answered(point / (levels * self.scale))
-        return Forecaster.forecast_from(answering, matrix, index)
-
-
-class _Answered:
-    def __init__(self, answer: np.ndarray) -> None:
-        self.answer = answer
-
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        return self.answer
+    def _points(self, features: np.ndarray, hours: Hours, levels: np.ndarray) -> np.ndarray:
+        """The weighted mean of the components' forecasts."""
+        parts = [component._points(features, hours, levels) for component in self.components]
+        return sum(part * shares for part, shares in zip(parts, self.weights, strict=True))
 
 
 def aligned(parts: Sequence[pd.DataFrame], names: Sequence[str], targets: Sequence[str]) -> list[pd.DataFrame]:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from dsgo.errors import DataError
 
-EARLIEST, LATEST = pd.Timestamp("1980-01-01", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
+EARLIEST, LATEST = (pd.Timestamp(f"{year}-01-01", tz="UTC") for year in (1980, 2100))
+EARLIEST_US, LATEST_US = (int(moment.timestamp() * 1_000_000) for moment in (EARLIEST, LATEST))
 OFFSET = r"(?:[zZ]|[+-]\d{2}:?(?:\d{2})?)$"  # how an ISO 8601 time with an offset ends
 
 # A negative value of at most this share of a column's range is noise around zero, not a fault.
@@ -73,16 +74,13 @@ def utc_timestamps(values: pd.Series, place: Place) -> tuple[pd.DatetimeIndex, n
             name, 0, f"{values.iloc[0]} is a number, not a timestamp.", "Write 2013-01-01 00:00:00+00:00."
         )
     try:
-        parsed = values if values.dtype.kind == "M" else pd.to_datetime(values, format="ISO8601")
+        index = pd.DatetimeIndex(values if values.dtype.kind == "M" else pd.to_datetime(values.array, format="ISO8601"))
     except (ValueError, TypeError):  # one row is no timestamp, or the offsets differ
         return _utc_row_by_row(values, place)
-    if parsed.dtype.kind != "M":
-        return _utc_row_by_row(values, place)
-    if parsed.isna().any():
-        raise place.error(name, int(np.argmax(parsed.isna())), "the timestamp is missing.", "Delete or mend the row.")
-    if parsed.dt.tz is None:
-        raise _naive(parsed, 0, place)
-    index = pd.DatetimeIndex(parsed)
+    if index.hasnans:
+        raise place.error(name, int(np.argmax(index.isna())), "the timestamp is missing.", "Delete or mend the row.")
+    if index.tz is None:
+        raise _naive(pd.Series(index, name=name), 0, place)
     converted = _has_offset(index)
     return _plausible(index, values, place), converted
 
@@ -128,7 +126,7 @@ def _naive(values: pd.Series, position: int, place: Place) -> DataError:
 
 def _plausible(index: pd.DatetimeIndex, values: pd.Series, place: Place) -> pd.DatetimeIndex:
     index = index.tz_convert("UTC").as_unit("us")
-    absurd = (index < EARLIEST) | (index >= LATEST)
+    absurd = (index.asi8 < EARLIEST_US) | (index.asi8 >= LATEST_US)
     if absurd.any():
         bad = int(np.argmax(absurd))
         raise place.error(

@@ -7,7 +7,7 @@ features become numbers. The regressor learns all targets at once, each divided 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from sklearn.utils.validation import has_fit_parameter
 from dsgo.collection import columns_of
 from dsgo.errors import DataError
 from dsgo.features import Features
+from dsgo.hours import Hours
 from dsgo.intervals import Intervals, fit_intervals
 from dsgo.level import Level, fit_level
-from dsgo.sun import sine_of_elevation
+from dsgo.quick import quick
 from dsgo.tables import check_inputs
 
 FORECAST, P10, P90 = "forecast", "p10", "p90"
@@ -30,6 +31,18 @@ WEEK_S = 7 * 86_400
 YEAR_S = 365.2425 * 86_400
 TWILIGHT = (
     0.02  # sine of elevation below darkness whose rows a regressor still learns from, so that it ends there smoothly
+)
+SEASON = (  # features by which the level's linear fit lets the effect of each input change
+    "year_cos1",
+    "year_sin2",
+    "year_cos2",
+    "weekend",
+    "sun",
+    "sun_up",
+    "clear_sky_W_m2",
+    "wind_cubed",
+    "clear_sky_index",
+    "diffuse_share",
 )
 DARK_SHARE = 1e-3  # a share of the scale below which a recorded value counts as nothing
 
@@ -52,21 +65,27 @@ class Forecaster:
 
     def fit(self, table: pd.DataFrame) -> Forecaster:
         """Learn from `table` (index `utc_timestamp`; inputs and targets), all of it."""
-        matrix = self.features.transform(table)
+        hours = Hours(table.index, self.info)
+        matrix = self.features.matrix(hours, table[self.inputs].to_numpy(dtype=float))
         self.scaler = StandardScaler().fit(matrix)
-        design = _level_design(table[self.inputs], self.scaler.transform(matrix)[:, : self.features.plain])
+        features, names = self._scale_in_place(matrix), self.features.get_feature_names_out()
+        design = _level_design(table[self.inputs].to_numpy(), features[:, : self.features.plain], names)
         recorded = table[self.targets].to_numpy()
         self.levels: list[Level] = [fit_level(table.index, recorded[:, i], design) for i in range(len(self.targets))]
-        relative = recorded / self._level_at(table.index)
+        levels = self._level_at(table.index)
+        relative = recorded / levels
         self.scale = relative.std(axis=0)
         self.most = relative.max(axis=0) * HEADROOM
         self.dark_below = {
-            t: _dark_below(table, t, self.info) for t in self.targets if self._spec(t).get("dark_at_night")
+            target: _dark_below(hours.sine, recorded[:, i])
+            for i, target in enumerate(self.targets)
+            if self._spec(target).get("dark_at_night")
         }
-        self.regressor = self._fitted(self.scaler.transform(matrix), relative / self.scale, table.index)
-        if "n_jobs" in self.regressor.get_params(deep=False):  # threads help to train; starting them delays an answer
-            self.regressor.set_params(n_jobs=1)
-        self.telling = np.array([_tells_difficulty(n, self.inputs) for n in self.features.get_feature_names_out()])
+        regressor = self._fitted(features, relative / self.scale, levels, hours)
+        if "n_jobs" in regressor.get_params(deep=False):  # threads help to train; starting them delays an answer
+            regressor.set_params(n_jobs=1)
+        self.regressor = quick(regressor)
+        self.telling = np.array([_tells_difficulty(n, self.inputs) for n in names])
         self.trained_from, self.trained_to = table.index[0], table.index[-1]
         self.intervals = {}
         return self
@@ -78,14 +97,15 @@ class Forecaster:
             predictions: index `utc_timestamp`; `T`, `T_forecast` and `T_level` of forecasters that had not seen these rows.
             table: rows with the inputs of at least those hours.
         """
-        features = pd.DataFrame(self.scaler.transform(self.features.transform(table)), index=table.index)
-        features = features.loc[predictions.index].to_numpy()[:, self.telling]
-        weeks = predictions.index.as_unit("s").asi8 // WEEK_S
+        needed = self._features(Hours(table.index, self.info), table[self.inputs].to_numpy(dtype=float))
+        features = needed[np.ix_(table.index.get_indexer(predictions.index), self.telling)]
+        hours = Hours(predictions.index, self.info)
+        weeks = hours.seconds // WEEK_S
         for i, target in enumerate(self.targets):
             unit = predictions[f"{target}_level"].to_numpy() * self.scale[i]
             forecast = predictions[f"{target}_{FORECAST}"].to_numpy() / unit
             error = predictions[target].to_numpy() / unit - forecast
-            awake = ~self._dark(target, predictions.index)  # at night the forecast is certain, no day is
+            awake = ~self._dark(target, hours)  # at night the forecast is certain, no day is
             self.intervals[target] = fit_intervals(forecast[awake], error[awake], features[awake], weeks[awake])
         return self
 
@@ -98,25 +118,14 @@ class Forecaster:
         Returns:
             Same index; for each target `T_forecast`, `T_level` and, once calibrated, `T_p10` and `T_p90`.
         """
-        return self.forecast_from(self.features.transform(table), table.index)
+        hours = Hours(table.index, self.info)
+        return pd.DataFrame(
+            self._answer(self._features(hours, table[self.inputs].to_numpy(float)), hours), index=table.index
+        )
 
     def forecast_from(self, matrix: np.ndarray, index: pd.DatetimeIndex) -> pd.DataFrame:
         """The same from features that are there already, shape (n, features), of the hours `index`, shape (n,)."""
-        features = self.scaler.transform(matrix)
-        relative = np.asarray(self.regressor.predict(features), dtype=float).reshape(len(index), -1)
-        levels = self._level_at(index)
-        columns = {}
-        for i, target in enumerate(self.targets):
-            limited = partial(self._limited, i, levels[:, i], self._dark(target, index))
-            point = limited(relative[:, i])
-            columns[f"{target}_{FORECAST}"] = point
-            columns[f"{target}_level"] = levels[:, i]
-            if target in self.intervals:
-                centre = point / (levels[:, i] * self.scale[i])
-                low, high = self.intervals[target].around(centre, features[:, self.telling])
-                columns[f"{target}_{P10}"] = np.minimum(limited(low), point)
-                columns[f"{target}_{P90}"] = np.maximum(limited(high), point)
-        return pd.DataFrame(columns, index=index)
+        return pd.DataFrame(self._answer(self._scale_in_place(matrix.copy()), Hours(index, self.info)), index=index)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Answer a request: `utc_timestamp` and the inputs, rows in any order.
@@ -127,22 +136,58 @@ class Forecaster:
         Raises:
             DataError: names column and row of what cannot be used, or of hours that come twice with different inputs.
         """
-        checked = check_inputs(frame, self.info)
-        time = self.info["timestamp"]
-        order = np.argsort(pd.DatetimeIndex(checked[time]).asi8, kind="stable")  # to_numpy() would make objects of them
-        ordered = checked.iloc[order].set_index(time)
-        again = ordered.index.duplicated()
-        if again.any():
-            self._refuse_contradictions(ordered, order)
-        forecasts = self.forecast(ordered[~again])
-        names = {f"{t}_{FORECAST}": t for t in self.targets}
-        wanted = [c for t in self.targets for c in (f"{t}_{FORECAST}", f"{t}_{P10}", f"{t}_{P90}")]
-        values = forecasts[wanted].to_numpy()[np.cumsum(~again) - 1]
-        answer = np.empty_like(values)
-        answer[order] = values
-        return pd.DataFrame(answer, columns=[names.get(c, c) for c in wanted], index=frame.index)
+        index, inputs = check_inputs(frame, self.info)
+        order = slice(None)
+        moments = index.asi8
+        if (moments[1:] <= moments[:-1]).any():
+            order = np.argsort(moments, kind="stable")
+            index, inputs, moments = index[order], inputs[order], moments[order]
+        new = np.concatenate([[True], moments[1:] != moments[:-1]])
+        if not new.all():
+            self._refuse_contradictions(index, inputs, order)
+            index, inputs = index[new], inputs[new]
+        hours = Hours(index, self.info)
+        answer = self._answer(self._features(hours, inputs), hours)
+        values = np.empty((len(frame), 3 * len(self.targets)))
+        values[order] = np.column_stack([answer[c] for t in self.targets for c in _columns(t)])[np.cumsum(new) - 1]
+        return pd.DataFrame(values, columns=_answer_names(tuple(self.targets)), index=frame.index)
 
-    def _fitted(self, features: np.ndarray, relative: np.ndarray, index: pd.DatetimeIndex) -> BaseEstimator:
+    def _features(self, hours: Hours, inputs: np.ndarray) -> np.ndarray:
+        """What the regressor is asked with, of hours and the values of the inputs, shape (n, inputs)."""
+        return self._scale_in_place(self.features.matrix(hours, inputs))
+
+    def _scale_in_place(self, matrix: np.ndarray) -> np.ndarray:
+        # StandardScaler.transform looks for NaN first and copies, which takes longer than all else that is done to a row.
+        matrix -= self.scaler.mean_
+        matrix /= self.scaler.scale_
+        return matrix
+
+    def _answer(self, features: np.ndarray, hours: Hours) -> dict[str, np.ndarray]:
+        """The columns of `forecast`."""
+        levels = self._level_at(hours.index)
+        points = self._points(features, hours, levels)
+        telling = features[:, self.telling]
+        columns = {}
+        for i, target in enumerate(self.targets):
+            point = points[:, i]
+            columns[f"{target}_{FORECAST}"] = point
+            columns[f"{target}_level"] = levels[:, i]
+            if target in self.intervals:
+                centre = point / (levels[:, i] * self.scale[i])
+                low, high = self.intervals[target].around(centre, telling)
+                dark = self._dark(target, hours)
+                columns[f"{target}_{P10}"] = np.minimum(self._limited(i, levels[:, i], dark, low), point)
+                columns[f"{target}_{P90}"] = np.maximum(self._limited(i, levels[:, i], dark, high), point)
+        return columns
+
+    def _points(self, features: np.ndarray, hours: Hours, levels: np.ndarray) -> np.ndarray:
+        """The forecasts alone, shape (n, targets)."""
+        relative = np.asarray(self.regressor.predict(features), dtype=float).reshape(len(features), -1)
+        return np.column_stack(
+            [self._limited(i, levels[:, i], self._dark(t, hours), relative[:, i]) for i, t in enumerate(self.targets)]
+        )
+
+    def _fitted(self, features: np.ndarray, relative: np.ndarray, levels: np.ndarray, hours: Hours) -> BaseEstimator:
         """The regressor, trained; with `weights` (n, targets) and `ages` (n,) if its `fit` takes them.
 
         An error of the relative value is one of level × error in the target's unit, so squares count level² times. Hours
@@ -150,27 +195,27 @@ class Forecaster:
         """
         regressor, known = clone(self.regressor), {}
         if has_fit_parameter(regressor, "ages"):
-            known["ages"] = np.asarray((index[-1] - index).total_seconds()) / YEAR_S
+            known["ages"] = (hours.seconds[-1] - hours.seconds) / YEAR_S
         if not has_fit_parameter(regressor, "weights"):
             return regressor.fit(features, relative, **known)
-        weights = self._level_at(index) ** 2
+        weights = levels**2
         for i, target in enumerate(self.targets):
             if target in self.dark_below:
-                weights[_sine(index, self.info) < self.dark_below[target] - TWILIGHT, i] = 0.0
+                weights[hours.sine < self.dark_below[target] - TWILIGHT, i] = 0.0
         return regressor.fit(features, relative, weights=weights, **known)
 
-    def _refuse_contradictions(self, ordered: pd.DataFrame, order: np.ndarray) -> None:
-        values = ordered[self.inputs].to_numpy()
-        same_hour = ordered.index[1:] == ordered.index[:-1]
+    def _refuse_contradictions(self, index: pd.DatetimeIndex, values: np.ndarray, order: np.ndarray | slice) -> None:
+        same_hour = index[1:] == index[:-1]
         differs = same_hour & (values[1:] != values[:-1]).any(axis=1)
         if differs.any():
             at = int(np.argmax(differs)) + 1
+            before, again = np.arange(len(index))[order][[at - 1, at]] + 1
             raise DataError(
                 "request",
-                f"the hour {ordered.index[at].isoformat()} is already in row {order[at - 1] + 1}, with other values.",
+                f"the hour {index[at].isoformat()} is already in row {before}, with other values.",
                 "Send each hour once.",
                 column=self.info["timestamp"],
-                row=int(order[at]) + 1,
+                row=int(again),
             )
 
     def _limited(self, target: int, level: np.ndarray, dark: np.ndarray, relative: np.ndarray) -> np.ndarray:
@@ -185,10 +230,10 @@ class Forecaster:
     def _spec(self, target: str) -> Mapping[str, Any]:
         return self.info["columns"][target]
 
-    def _dark(self, target: str, index: pd.DatetimeIndex) -> np.ndarray:
+    def _dark(self, target: str, hours: Hours) -> np.ndarray:
         if target not in self.dark_below:
-            return np.zeros(len(index), dtype=bool)
-        return _sine(index, self.info) < self.dark_below[target]
+            return np.zeros(len(hours.seconds), dtype=bool)
+        return hours.sine < self.dark_below[target]
 
 
 def _tells_difficulty(feature: str, inputs: list[str]) -> bool:
@@ -196,21 +241,32 @@ def _tells_difficulty(feature: str, inputs: list[str]) -> bool:
     return feature in (*inputs, "sun", "clear_sky_index", "diffuse_share")
 
 
-def _sine(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> np.ndarray:
-    return sine_of_elevation(index, info["location"]["latitude"], info["location"]["longitude"])
+@cache
+def _answer_names(targets: tuple[str, ...]) -> pd.Index:
+    """Of the columns of `predict`: to make an index of them takes a third as long as to forecast an hour."""
+    return pd.Index([f"{t}{end}" for t in targets for end in ("", f"_{P10}", f"_{P90}")])
 
 
-def _dark_below(table: pd.DataFrame, target: str, info: Mapping[str, Any]) -> float:
+def _columns(target: str) -> list[str]:
+    return [f"{target}_{name}" for name in (FORECAST, P10, P90)]
+
+
+def _dark_below(sine: np.ndarray, values: np.ndarray) -> float:
     """Sine of the sun's elevation below which (almost) nothing was ever recorded; a country is wider than one place."""
-    sine, values = _sine(table.index, info), table[target].to_numpy()
     shining = sine[values > DARK_SHARE * values.max()]
     return float(min(np.quantile(shining, 1e-3), 0.0)) if len(shining) else 1.0
 
 
-def _level_design(inputs: pd.DataFrame, features: np.ndarray) -> np.ndarray:
-    """What the level's linear fit uses: all features, and each input bent by splines and multiplied with each other."""
-    bent = SplineTransformer(6, extrapolation="linear").fit_transform(inputs.to_numpy())
-    scaled = StandardScaler().fit_transform(inputs.to_numpy())
-    season = features[:, -10:]
+def _level_design(inputs: np.ndarray, features: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """What the level's linear fit uses: plain features, and each input bent by splines and multiplied with others and the season.
+
+    Args:
+        inputs: as recorded, shape (n, inputs).
+        features: the plain ones, standardised, shape (n, k).
+        names: of all features; the plain ones come first.
+    """
+    bent = SplineTransformer(6, extrapolation="linear").fit_transform(inputs)
+    scaled = StandardScaler().fit_transform(inputs)
+    season = features[:, np.isin(names[: features.shape[1]], SEASON)]
     products = [scaled[:, [i]] * np.column_stack([scaled[:, i:], season]) for i in range(scaled.shape[1])]
     return np.column_stack([features, bent, *products])

@@ -19,6 +19,8 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import ThreadpoolController
 
+from dsgo.trees import Trees
+
 COVERAGE = 0.80
 PARTS = 5  # of the weeks, for cross-fitting
 FEWEST_ROWS = 500  # with fewer, the trees have no two leaves
@@ -36,15 +38,12 @@ class Intervals:
         factor: of the half-width, about 1.
     """
 
-    size: HistGradientBoostingRegressor
+    size: Trees
     factor: float
 
     def around(self, forecast: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """10 % and 90 % bounds. `forecast` (n,) and `features` (n, k) as in `fit_intervals`."""
-        described = np.column_stack([forecast, features])
-        with _one_thread():
-            size = self.size.predict(described)
-        half = np.maximum(self.factor * size, SMALLEST)
+        half = np.maximum(self.factor * self.size.predict(np.column_stack([forecast, features])), SMALLEST)
         return forecast - half, forecast + half
 
 
@@ -72,11 +71,11 @@ def fit_intervals(forecast: np.ndarray, error: np.ndarray, features: np.ndarray,
         for p in range(PARTS):
             told[part == p] = _trees().fit(described[part != p], size[part != p]).predict(described[part == p])
         trees = _trees().fit(described, size)
-    return Intervals(trees, _conformal(size / np.maximum(told, SMALLEST)))
+    return Intervals(Trees.of(trees), _conformal(size / np.maximum(told, SMALLEST)))
 
 
 def _one_thread() -> AbstractContextManager:
-    """No parallel loops inside: a tree is grown or asked in less time than a busy machine's threads need to meet."""
+    """No parallel loops inside: a tree is grown in less time than a busy machine's threads need to meet."""
     return _THREADS.limit(limits=1, user_api="openmp")
 
 

@@ -24,7 +24,12 @@ def sine_of_elevation(utc_index: pd.DatetimeIndex, latitude: float, longitude: f
     Returns:
         Values in -1..1, shape (n,).
     """
-    days = (utc_index.as_unit("s").asi8 + HALF_HOUR_S - J2000_S) / DAY_S
+    return sine_at(utc_index.as_unit("s").asi8, latitude, longitude)
+
+
+def sine_at(seconds: np.ndarray, latitude: float, longitude: float) -> np.ndarray:
+    """The same of starts of hours given in seconds after 1970-01-01 00:00 UTC, shape (n,)."""
+    days = (seconds + HALF_HOUR_S - J2000_S) / DAY_S
     mean_longitude = 280.460 + 0.9856474 * days
     mean_anomaly = np.radians(357.528 + 0.9856003 * days)
     ecliptic = np.radians(mean_longitude + 1.915 * np.sin(mean_anomaly) + 0.020 * np.sin(2 * mean_anomaly))
@@ -42,8 +47,9 @@ def sine_of_elevation(utc_index: pd.DatetimeIndex, latitude: float, longitude: f
 def clear_sky_irradiance(sine: np.ndarray) -> np.ndarray:
     """Global radiation on a horizontal plane under a cloudless sky, in W/m²; 0 at night.
 
-    Haurwitz, "Insolation in relation to cloudiness and cloud density", Journal of Meteorology 2 (1945) 154-166, in W/m²
-    as in Reno, Hansen and Stein, SAND2012-2389 (2012).
+    Haurwitz, "Insolation in relation to cloudiness and cloud density", Journal of Meteorology 2 (1945) 154-166, with the
+    constants for W/m² of pvlib's `clearsky.haurwitz`; found good among models that need the sun's elevation only (Reno, Hansen
+    and Stein, "Global horizontal irradiance clear sky models", SAND2012-2389 (2012)).
 
     Args:
         sine: sine of the sun's elevation, shape (n,).

@@ -130,7 +130,9 @@ def read_dataset(uri: Path | str) -> Dataset:
         return _read_folder(Path(local), str(uri))
 
 
-def check_inputs(frame: pd.DataFrame, info: Mapping[str, Any], name: str = "request") -> pd.DataFrame:
+def check_inputs(
+    frame: pd.DataFrame, info: Mapping[str, Any], name: str = "request"
+) -> tuple[pd.DatetimeIndex, np.ndarray]:
     """The timestamps and inputs of a request, in the row order given.
 
     Args:
@@ -140,7 +142,7 @@ def check_inputs(frame: pd.DataFrame, info: Mapping[str, Any], name: str = "requ
         name: what to call the table in an error.
 
     Returns:
-        The timestamp column (`datetime64[us, UTC]`) and the inputs (float64), with a fresh index.
+        The timestamps (`datetime64[us, UTC]`), shape (n,), and the inputs (float64), shape (n, inputs).
 
     Raises:
         DataError: there is no row or a column is missing; a timestamp cannot be read or has no offset; a value is text,
@@ -150,14 +152,14 @@ def check_inputs(frame: pd.DataFrame, info: Mapping[str, Any], name: str = "requ
     inputs = columns_of(info, "input")
     require_columns(frame, [info["timestamp"], *inputs], place)
     timestamps, _ = utc_timestamps(frame[info["timestamp"]], place)
-    checked = {info["timestamp"]: timestamps}
-    for column in inputs:
+    checked = np.empty((len(frame), len(inputs)), order="F")
+    for place_of, column in enumerate(inputs):
         values = numbers(frame[column], place)
         if np.isnan(values).any():
             raise place.error(column, int(np.argmax(np.isnan(values))), "the value is missing.", "Give a number.")
         check_bounds(values, column, info["columns"][column], place)
-        checked[column] = values
-    return pd.DataFrame(checked)
+        checked[:, place_of] = values
+    return timestamps, checked
 
 
 def _read_folder(folder: Path, name: str) -> Dataset:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sample_datasets import dataset
 
 from dsgo.features import Features, group_of
+from dsgo.sun import sine_of_elevation
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +124,42 @@ def test_the_lowest_and_the_range_are_those_of_the_last_24_hours(week):
     last = table["temperature"].rolling(24, min_periods=1)
     np.testing.assert_allclose(column(features, table, "warmth_low24h"), last.min())
     np.testing.assert_allclose(column(features, table, "warmth_range24h"), last.max() - last.min(), atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.dictionaries(st.integers(0, 200), st.tuples(*[st.floats(0, 30)] * 4), min_size=1, max_size=60),
+    start=st.datetimes(pd.Timestamp("1990-01-01").to_pydatetime(), pd.Timestamp("2050-01-01").to_pydatetime()),
+)
+def test_windows_over_any_gaps_are_those_counted_row_by_row(week, rows, start):
+    features, table = week
+    first = pd.Timestamp(start, tz="UTC").floor("h")
+    index = pd.DatetimeIndex([first + pd.Timedelta(hours=hour) for hour in sorted(rows)])
+    given_rows = pd.DataFrame([rows[hour] for hour in sorted(rows)], index=index, columns=table.columns)
+    names = list(features.get_feature_names_out())
+    matrix = features.transform(given_rows)
+    for at, hour in enumerate(sorted(rows)):
+        found = dict(zip(names, matrix[at], strict=True))
+        for place, name in enumerate(table.columns):
+            own = rows[hour][place]
+            for lag in (1, 2, 3):
+                assert found[f"{name}_lag{lag}"] == rows.get(hour - lag, rows[hour])[place]
+            for span in (3, 6, 24):
+                window = [rows[h][place] for h in range(hour - span + 1, hour + 1) if h in rows]
+                assert found[f"{name}_mean{span}h"] == pytest.approx(np.mean(window), abs=1e-9)
+            if name == "temperature":
+                last = [rows[h][place] for h in range(hour - 23, hour + 1) if h in rows]
+                assert found["warmth_low24h"] == min(last)
+                assert found["warmth_range24h"] == pytest.approx(max(last) - min(last), abs=1e-12)
+                assert found["warmth_change12h"] == own - rows.get(hour - 12, rows[hour])[place]
+            if name == "windspeed":
+                window = [rows[h][place] ** 3 for h in range(hour - 2, hour + 1) if h in rows]
+                assert found["wind_cubed_mean3h"] == pytest.approx(np.mean(window), abs=1e-8)
+        assert found["sun"] == pytest.approx(features_sine(features, index[at]), abs=1e-12)
+        assert found["utc_offset_h"] == index[at].tz_convert("Europe/Berlin").utcoffset() / pd.Timedelta(hours=1)
+        assert found["weekend"] == (index[at].tz_convert("Europe/Berlin").weekday() >= 5)
+
+
+def features_sine(features: Features, time: pd.Timestamp) -> float:
+    place = features.info["location"]
+    return sine_of_elevation(pd.DatetimeIndex([time]), place["latitude"], place["longitude"])[0]

@@ -44,12 +44,13 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=rows, seed=st.integers(0, 1000))
-def test_limits_order_and_completeness_hold_for_any_finite_input(forecaster, rows, seed):
+def frame_of(rows: list[tuple]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["utc_timestamp", *DATA.inputs])
     frame["utc_timestamp"] = [f"{moment:%Y-%m-%dT%H}:00:00Z" for moment in frame["utc_timestamp"]]
-    answer = forecaster.predict(frame)
+    return frame
+
+
+def check_invariants(forecaster: Forecaster, frame: pd.DataFrame, answer: pd.DataFrame) -> None:
     assert list(answer.columns) == [f"{t}{end}" for t in DATA.targets for end in ("", "_p10", "_p90")]
     assert np.isfinite(answer.to_numpy()).all()
     for i, target in enumerate(DATA.targets):
@@ -60,9 +61,46 @@ def test_limits_order_and_completeness_hold_for_any_finite_input(forecaster, row
         hours = pd.DatetimeIndex(pd.to_datetime(frame["utc_timestamp"]))
         most = forecaster.most[i] * forecaster.levels[i].at(hours)
         assert (high <= most + 1e-9).all()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=rows, again=st.lists(st.integers(0, 29), max_size=5), seed=st.integers(0, 1000))
+def test_limits_order_and_completeness_hold_whatever_comes_twice_or_in_another_order(forecaster, rows, again, seed):
+    frame = frame_of(rows + [rows[i % len(rows)] for i in again])
+    answer = forecaster.predict(frame)
+    check_invariants(forecaster, frame, answer)
     order = np.random.default_rng(seed).permutation(len(frame))
     shuffled = forecaster.predict(frame.iloc[order])
     np.testing.assert_array_equal(shuffled.to_numpy(), answer.to_numpy()[order])
+    once = forecaster.predict(frame.iloc[: len(rows)])
+    np.testing.assert_array_equal(answer.to_numpy()[: len(rows)], once.to_numpy())
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(hours=st.sets(st.integers(0, 72), min_size=1, max_size=40), first=st.integers(0, 20_000))
+def test_limits_hold_for_recorded_weather_with_any_gaps(forecaster, hours, first):
+    some = DATA.table.iloc[[first + hour for hour in sorted(hours)]]
+    frame = request(some)
+    check_invariants(forecaster, frame, forecaster.predict(frame))
+
+
+anything = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([1e300, -1e300, -1.0, 5e-324, -0.0])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=rows, value=anything, column=st.sampled_from(DATA.inputs), at=st.integers(0, 29))
+def test_any_finite_number_is_answered_within_the_limits_or_refused_by_name(forecaster, rows, value, column, at):
+    frame = frame_of(rows)
+    at %= len(frame)
+    frame.loc[at, column] = value
+    spec = DATA.info["columns"][column]
+    slack = 0.001 * (spec["maximum"] - spec["minimum"])  # noise around the lower bound is no fault
+    if spec["minimum"] - slack <= value <= spec["maximum"]:
+        check_invariants(forecaster, frame, forecaster.predict(frame))
+    else:
+        with pytest.raises(DataError, match="is not within") as raised:
+            forecaster.predict(frame)
+        assert (raised.value.column, raised.value.row) == (column, at + 1)
 
 
 def test_no_solar_power_at_night(forecaster):
