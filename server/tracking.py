@@ -20,6 +20,7 @@ from dsgo import settings as dsgo_settings
 from dsgo.cli import reported
 from dsgo.probes import refuse_taken
 from dsgo.settings import HOST, Settings
+from kept import guard, release, say_why
 
 GRACE = 5  # seconds that open requests have to end when the server is stopped
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]  # as ASGI has it
@@ -92,8 +93,11 @@ def main() -> None:
 
     if not settings.tracking_database.exists():
         make_database(settings.tracking_database, settings.artifact_root)
+    release(settings.tracking_database)
     database = f"sqlite:///{settings.tracking_database}"
     handlers.initialize_backend_stores(database, database, settings.artifact_root)  # brings older tables up to date
+    guard(settings.tracking_database)
+    say_why()
     from mlflow.server.fastapi_app import app
 
     uvicorn.run(
