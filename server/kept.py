@@ -15,13 +15,16 @@ from dsgo import tags
 
 WHY = "is or was in Production and is kept for a rollback (`make ledger` shows it)"
 
-_VERSIONS = f"(SELECT v.* FROM model_versions v JOIN model_version_tags t USING (workspace, name, version) WHERE t.key = '{tags.PROMOTED}')"
+_VERSIONS = (
+    "(SELECT v.* FROM model_versions v JOIN model_version_tags t USING (workspace, name, version) "
+    f"WHERE t.key = '{tags.PROMOTED}')"
+)
 _RUNS = (
     f"(SELECT run_id FROM {_VERSIONS} UNION SELECT substr(d.value, length('runs:/') + 1, 32) FROM {_VERSIONS} "
     f"JOIN model_version_tags d USING (workspace, name, version) WHERE d.key = '{tags.DATASET}')"
 )
-_OF_VERSION = f"EXISTS (SELECT 1 FROM {_VERSIONS} k WHERE (k.workspace, k.name, k.version) = (OLD.workspace, OLD.name, OLD.version))"
 _OF_MODEL = f"EXISTS (SELECT 1 FROM {_VERSIONS} k WHERE (k.workspace, k.name) = (OLD.workspace, OLD.name))"
+_OF_VERSION = f"{_OF_MODEL[:-1]} AND k.version = OLD.version)"
 _OF_RUN = f"OLD.run_uuid IN {_RUNS}"
 _OF_LOGGED = f"(OLD.source_run_id IN {_RUNS} OR 'models:/' || OLD.model_id IN (SELECT source FROM {_VERSIONS}))"
 _OF_EXPERIMENT = f"EXISTS (SELECT 1 FROM runs r WHERE r.experiment_id = OLD.experiment_id AND r.run_uuid IN {_RUNS})"

@@ -16,11 +16,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
+from kept import guard, release, say_why
+
 from dsgo import settings as dsgo_settings
 from dsgo.cli import reported
 from dsgo.probes import refuse_taken
 from dsgo.settings import HOST, Settings
-from kept import guard, release, say_why
 
 GRACE = 5  # seconds that open requests have to end when the server is stopped
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]  # as ASGI has it
