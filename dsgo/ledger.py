@@ -251,7 +251,9 @@ def _entry(row: sa.Row) -> Entry:
     values = dict(row._mapping)
     evidence = Evidence(**{field.name: values.pop(field.name) for field in fields(Evidence)})
     time = values.pop("time")
-    return Entry(**values, evidence=evidence, time=time if time.tzinfo else time.replace(tzinfo=datetime.UTC))
+    # SQLite keeps no time zone; PostgreSQL answers in the session's.
+    time = time.astimezone(datetime.UTC) if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+    return Entry(**values, evidence=evidence, time=time)
 
 
 def json_value(value: object) -> object:
