@@ -94,9 +94,9 @@ def say_why() -> None:
     """Have this process's MLflow answer a refusal with the sentence alone, not with the SQL around it."""
     import sqlalchemy
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import INVALID_STATE
+    from mlflow.protos.databricks_pb2 import RESOURCE_CONFLICT
 
     @sqlalchemy.event.listens_for(sqlalchemy.Engine, "handle_error")
     def only_the_sentence(context: sqlalchemy.ExceptionContext) -> None:
         if WHY in str(context.original_exception):
-            raise MlflowException(str(context.original_exception), error_code=INVALID_STATE) from None
+            raise MlflowException(str(context.original_exception), error_code=RESOURCE_CONFLICT) from None

@@ -576,7 +576,7 @@ def test_no_mlflow_command_takes_it_away(kept: dict[str, str], candidates: Candi
     gc = ["gc", "--backend-store-uri", database]
     with subprocess.Popen(
         [sys.executable, "-c", COMMANDS],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
