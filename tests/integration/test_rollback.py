@@ -11,7 +11,10 @@ import pytest
 
 from dsgo import ledger, promotion, registry, services
 from dsgo.errors import NoProductionModel
-from test_promotion import KILLED, evidence
+
+
+def evidence(run_id: str) -> ledger.Evidence:
+    return ledger.Evidence(run_id, "", (), {}, "a test wants it", "d" * 64, True, "c" * 40, "a test")
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def test_up_finishes_what_a_kill_has_interrupted(first, dsgo, servers):
     if child == 0:
         promotion._apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         promotion.promote("wind_solar", evidence(other["run_id"]))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert services.out_of_order(servers) == ["wind_solar"]
     done = dsgo("up")
     assert done.returncode == 0, done.stderr
