@@ -121,9 +121,9 @@ def _restart(settings: Settings, options: argparse.Namespace) -> None:
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
     services.check_collection(settings, options.collection)
-    services.up(settings, say=_say)
+    services.up(settings)
     _agree(settings)
-    version = services.serve(settings, options.collection)
+    version = services.serve(settings, options.collection, _say)
     _say(f"{options.collection} version {version} answers at {settings.serve_url}/invocations")
 
 
