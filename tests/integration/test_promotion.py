@@ -10,28 +10,17 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import mlflow
 import pytest
 import sqlalchemy as sa
+from candidates import Candidates, evidence, make_candidates
 from mlflow.entities import LoggedModelOutput
 from mlflow.tracking import MlflowClient
 
 from dsgo import ledger, promotion, registry, services, tags
 from dsgo.errors import DSGoError, GateError, NoProductionModel, RegistryError
 from dsgo.settings import CHECKOUT, Settings
-
-MODEL = """
-import mlflow
-from mlflow.pyfunc import PythonModel
-
-class Answer(PythonModel):
-    def predict(self, context, model_input, params=None):
-        return context.model_config["answer"]
-
-mlflow.models.set_model(Answer())
-"""
 
 # Does what the lines of its input ask for, each in a process of its own that is killed right before its write number `kill_at`.
 KILLER = """
@@ -74,45 +63,10 @@ KILLED = -9
 counter = itertools.count()
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Runs that could be promoted, by what their models answer, and what they need."""
-
-    runs: list[str]
-    dataset_run: str
-    experiment: str
-
-
 @pytest.fixture(scope="module")
 def candidates(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Candidates:
-    """Five training runs, whose models answer 0 to 4, on one dataset."""
-    code = tmp_path_factory.mktemp("model") / "answer.py"
-    code.write_text(MODEL)
-    client = MlflowClient()
-    experiment = client.create_experiment("promotion")
-    with mlflow.start_run(experiment_id=experiment) as dataset:
-        for name in ("table.parquet", "dataset.yaml"):
-            mlflow.log_text("only looked for", f"dataset/{name}")
-    common = {
-        tags.COLLECTION: "any",
-        tags.STEP: "linear_regression",
-        tags.DATA_DIGEST: "d" * 64,
-        tags.DATASET: f"runs:/{dataset.info.run_id}/dataset",
-        tags.SYNTHETIC: "false",
-        tags.CODE_VERSION: "c" * 40,
-    }
-    runs = []
-    for answer in range(5):
-        with mlflow.start_run(experiment_id=experiment, tags=common) as run:
-            info = mlflow.pyfunc.log_model(
-                name="model", python_model=str(code), model_config={"answer": answer}, pip_requirements=["mlflow"]
-            )
-            trained = {tags.TRAINED_FROM: "2013-01-01T00:00:00+00:00", tags.TRAINED_TO: "2016-06-30T23:00:00+00:00"}
-            client.set_logged_model_tags(info.model_id, trained)
-            mlflow.log_text("only looked for", "predictions/window.parquet")
-            mlflow.log_metric("window.wind_GW.skill", 0.5)
-        runs.append(run.info.run_id)
-    return Candidates(runs, dataset.info.run_id, experiment)
+    """Five of them."""
+    return make_candidates(tmp_path_factory.mktemp("model"), 5)
 
 
 @pytest.fixture
@@ -151,11 +105,6 @@ def killer(database: str) -> Iterator[Callable[..., int]]:
         yield order
         process.stdin.close()
     assert process.returncode == 0
-
-
-def evidence(run_id: str, reason: str = "all rules hold") -> ledger.Evidence:
-    rules = ({"name": "skill", "measured": "0.5", "asked": "at least 0.1", "holds": True},)
-    return ledger.Evidence(run_id, "", rules, {"rows": 4344}, reason, "d" * 64, False, "c" * 40, "a test")
 
 
 def answer(uri: str) -> int:
