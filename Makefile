@@ -18,7 +18,7 @@ NONE = No server runs: there is no environment yet to run one.
 # Recipes read these from the environment: a file name with spaces or quotes needs no escaping.
 export DATA COLLECTION TO FROM
 
-.PHONY: help run tune test up down status restart serve dashboard report backup restore env lint lock bench clean
+.PHONY: help run tune test up down status restart serve dashboard report rollback ledger backup restore env lint lock bench clean
 
 help: ## show this list
 	@echo "make <command> [NAME=value …]"
@@ -54,6 +54,12 @@ dashboard: .venv/made ## start the dashboard
 
 report: .venv/made ## write the weekly report; ARGS go to report/create_report.py
 	@$(DSGO) report $(ARGS)
+
+rollback: .venv/made ## put the version before back in Production; ARGS="--to 3 --reason 'too high in June'"
+	@$(DSGO) rollback --collection "$$COLLECTION" $(ARGS)
+
+ledger: .venv/made ## show what was promoted, refused, rolled back and repaired; ARGS="--collection wind_solar --json"
+	@$(DSGO) ledger $(ARGS)
 
 backup: .venv/made ## write all artifacts and databases into one file while everything runs; TO=file or folder
 	@$(DSGO) backup --to "$$TO"

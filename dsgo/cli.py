@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
 import subprocess
@@ -72,6 +73,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
     )
+    sub = add(_rollback, "rollback", "Put back in Production what was there before the present version.")
+    sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
+    sub.add_argument(
+        "--to", type=int, metavar="VERSION", help="a version that was in Production; default: the one before"
+    )
+    sub.add_argument("--reason", default="", help="why, for the ledger")
+    sub = add(_ledger, "ledger", "Show what was promoted, refused, rolled back and repaired, the newest first.")
+    sub.add_argument("--collection", default="", help="default: all")
+    sub.add_argument("--limit", type=int, default=20, help="at most so many rows; default: 20")
+    sub.add_argument("--json", action="store_true", help="all columns, rules and figures too, as JSON")
     sub = add(_tune, "tune", "Search for better settings of the training steps on the newest dataset.")
     sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub.add_argument("--step", action="append", default=[], help="a training step, can be given again; default: all")
@@ -82,7 +93,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(settings: Settings, options: argparse.Namespace) -> None:
-    services.up(settings, options.names or ("ftp", "tracking"), _say)
+    names = options.names or ("ftp", "tracking")
+    services.up(settings, names, _say)
+    if any(name != "ftp" for name in names):
+        _agree(settings)
     wheel.build(settings)
 
 
@@ -106,6 +120,9 @@ def _restart(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> None:
+    services.check_collection(settings, options.collection)
+    services.up(settings)
+    _agree(settings)
     version = services.serve(settings, options.collection, _say)
     _say(f"{options.collection} version {version} answers at {settings.serve_url}/invocations")
 
@@ -116,6 +133,7 @@ def _dashboard(settings: Settings, options: argparse.Namespace) -> None:
 
 def _report(settings: Settings, options: argparse.Namespace) -> int:
     services.up(settings)
+    _agree(settings)
     script = settings.checkout / "report" / "create_report.py"
     return subprocess.run(
         [sys.executable, str(script), *options.rest], env={**os.environ, **settings.child_environment()}, check=False
@@ -146,7 +164,57 @@ def _run(settings: Settings, options: argparse.Namespace) -> int | None:
     data = resolved_source(options.data)
     from dsgo import pipeline  # MLflow takes seconds to import: first refuse what can be refused
 
+    settings = dataclasses.replace(settings, asked_by="make run")
     return pipeline.run(settings, collection=options.collection, data=data)
+
+
+def _rollback(settings: Settings, options: argparse.Namespace) -> None:
+    services.check_collection(settings, options.collection)
+    settings = dataclasses.replace(services.up(settings), asked_by="make rollback")
+    activate(settings)
+    from dsgo import ledger, promotion
+
+    for sentence in promotion.repair(options.collection):
+        _say(sentence)
+    version = promotion.rollback(
+        options.collection, to_version=options.to, reason=options.reason, asked_by=ledger.asked_by()
+    )
+    _say(f"{options.collection} version {version.version} is in Production again.")
+    services.follow(settings, options.collection, _say)
+
+
+def _ledger(settings: Settings, options: argparse.Namespace) -> None:
+    from dsgo import ledger
+
+    entries = ledger.entries(options.collection or None, options.limit)
+    if options.json:
+        _say(entries.to_json(orient="records", date_format="iso", indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("time (UTC)", "collection", "what", "version", "in place of", "level", "why", "asked by")
+    for row in entries.itertuples():
+        what = row.action if row.state == ledger.DONE else f"{row.action}, {row.state}"
+        numbers = [str(number).replace("<NA>", "") for number in (row.version, row.replaced)]
+        table.add_row(
+            f"{row.time:%Y-%m-%d %H:%M:%S}", row.collection, what, *numbers, row.level, row.reason, row.asked_by
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table if len(entries) else "The ledger has no row yet.")
+
+
+def _agree(settings: Settings) -> None:
+    """Finish what a kill has interrupted, and put right what differs from the ledger, before anyone looks at it."""
+    wrong = services.out_of_order(settings)
+    if not wrong:
+        return
+    activate(dataclasses.replace(settings, asked_by="repair at start"))
+    from dsgo import promotion
+
+    for collection in wrong:
+        for sentence in promotion.repair(collection):
+            _say(sentence)
+        services.follow(settings, collection, _say)
 
 
 def _tune(settings: Settings, options: argparse.Namespace) -> None:

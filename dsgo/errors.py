@@ -10,6 +10,7 @@ DSGoError                 anything a user can mend: shown as one message, withou
 ├── StepError             a step of a pipeline failed
 ├── RegistryError         the registry has not what was asked for
 │   └── NoProductionModel no version is in Production yet
+├── LedgerError           the ledger's database does not answer, or refuses
 └── GateError             a promotion cannot be judged
 """
 
@@ -101,6 +102,10 @@ class NoProductionModel(RegistryError):
             f"No model of the collection {collection!r} is in Production yet.",
             f"Train and promote one with `make run COLLECTION={collection}`.",
         )
+
+
+class LedgerError(DSGoError):
+    """The ledger's database does not answer, or refuses. Never carries a credential."""
 
 
 class GateError(DSGoError):

@@ -33,6 +33,10 @@ def run(settings: Settings, *, collection: str, data: str) -> int:
         # The dashboard shows the models as they come.
         settings = services.up(settings, ("ftp", "tracking", "dashboard"), _say)
         activate(settings)
+        from dsgo import promotion
+
+        for sentence in promotion.repair(collection):
+            _say(sentence)
         execute(settings, known, data)
         from dsgo import registry
 

@@ -1,7 +1,6 @@
-"""The model registry: what is in Production, how it got there, and the leaderboard of candidates.
+"""The model registry as everything that shows or uses models reads it: what is in Production, and the leaderboard.
 
-A version in Production has the stage `Production` and the alias `champion`. MLflow has deprecated stages in favour of
-aliases; people and commands still use `models:/<name>/Production`, so both are set, here and nowhere else.
+`dsgo.promotion` is what changes it.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from dsgo import tags
-from dsgo.errors import GateError, NoProductionModel, RegistryError
+from dsgo.errors import GateError, NoProductionModel
 from dsgo.tables import Dataset, read_dataset
 
 if TYPE_CHECKING:  # imported only when a model is loaded: it brings scikit-learn and SciPy, seconds for every reader
     from dsgo.forecaster import Forecaster
 
-STAGE, ALIAS = "Production", "champion"
+STAGE, ALIAS = "Production", "champion"  # a version in Production has both: see `dsgo.promotion`
+CHALLENGER = "challenger"  # alias of a version that could be promoted, but for the level
 LEADERBOARD = ["model", "run_id", "experiment_id", "version", "stage"]  # and metrics
 
 
@@ -118,39 +118,6 @@ def load_predictions(run_id: str, name: str) -> pd.DataFrame:
 @functools.lru_cache(maxsize=4)
 def _dataset(uri: str) -> Dataset:
     return read_dataset(uri)
-
-
-def promote(collection: str, run_id: str) -> ModelVersion:
-    """Register the model of a training run and put it in Production; the version that was there is archived.
-
-    Raises:
-        RegistryError: the run has no model named `model`.
-    """
-    client = MlflowClient()
-    run = client.get_run(run_id)
-    logged = [m for m in _logged_models(client, run) if m.name == "model"]
-    if not logged:
-        raise RegistryError(f"Run {run_id} has logged no model named 'model'.", "Run its training step again.")
-    model = logged[0]
-    try:
-        client.get_registered_model(collection)
-    except MlflowException:
-        client.create_registered_model(collection)
-    kept = (tags.COLLECTION, tags.STEP, tags.DATA_DIGEST, tags.DATASET, tags.SYNTHETIC, tags.CODE_VERSION)
-    version_tags = {name: run.data.tags[name] for name in kept}
-    version_tags |= {name: model.tags[name] for name in (tags.TRAINED_FROM, tags.TRAINED_TO)}
-    version = client.create_model_version(
-        collection, source=model.model_uri, run_id=run_id, model_id=model.model_id, tags=version_tags
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of stages being deprecated: see the top of this file
-        client.transition_model_version_stage(collection, version.version, STAGE, archive_existing_versions=True)
-    client.set_registered_model_alias(collection, ALIAS, version.version)
-    return client.get_model_version(collection, version.version)
-
-
-def _logged_models(client: MlflowClient, run) -> list:
-    return [client.get_logged_model(output.model_id) for output in (run.outputs.model_outputs if run.outputs else [])]
 
 
 def candidates(collection: str, data_digest: str, experiment: str) -> list:

@@ -173,10 +173,54 @@ def production_version(settings: Settings, collection: str) -> str:
         NoProductionModel: there is none.
         RegistryError: the tracking server does not answer as it should.
     """
-    query = urlencode({"name": collection, "stages": "Production"})
+    answer = _registry(settings, "get-latest-versions", {"name": collection, "stages": "Production"})
+    if not answer:
+        raise NoProductionModel(collection)
+    return answer["model_versions"][0]["version"]
+
+
+def out_of_order(settings: Settings) -> list[str]:
+    """Names of the collections that `dsgo.promotion.repair` has something to do for.
+
+    Asks as `production_version` does, for the same reason.
+
+    Raises:
+        RegistryError, LedgerError: one of the two does not answer.
+    """
+    from dsgo import ledger
+
+    rows = ledger.read()
+    known = {file.parent.name for file in (settings.checkout / "projects").glob("*/collection.yaml")}
+    wrong = []
+    for collection in sorted(known | {row.collection for row in rows}):
+        own = [row for row in rows if row.collection == collection]
+        path = ledger.in_production(own)
+        wanted = [str(path[-1].version)] if path else []
+        model = _registry(settings, "get", {"name": collection}).get("registered_model", {})
+        champion = [alias["version"] for alias in model.get("aliases", []) if alias["alias"] == "champion"]
+        staged = [each["version"] for each in model.get("latest_versions", []) if each["current_stage"] == "Production"]
+        if any(row.state == ledger.BEGUN for row in own) or not champion == staged == wanted:
+            wrong.append(collection)
+    return wrong
+
+
+def follow(settings: Settings, collection: str, say: Say = _silent) -> None:
+    """Have the REST endpoint, if it runs and serves `collection`, answer with what is in Production now.
+
+    Raises:
+        ServiceError: as `up`.
+    """
+    running = _infos(settings).get("serve", {}).get("pid")
+    if running and wanted_collection(settings) == collection:
+        with lock(settings):
+            _serve(settings, collection, say)
+
+
+def _registry(settings: Settings, method: str, query: dict[str, str]) -> dict:
+    """What the registry's REST interface answers to `registered-models/<method>`; empty where it has no such model."""
     connection = http.client.HTTPConnection(HOST, settings.tracking_port, timeout=30)
     try:
-        connection.request("GET", f"/api/2.0/mlflow/registered-models/get-latest-versions?{query}")
+        connection.request("GET", f"/api/2.0/mlflow/registered-models/{method}?{urlencode(query)}")
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -185,11 +229,11 @@ def production_version(settings: Settings, collection: str) -> str:
         ) from error
     finally:
         connection.close()
-    if answer.get("error_code") == "RESOURCE_DOES_NOT_EXIST" or (response.status == 200 and not answer):
-        raise NoProductionModel(collection)
+    if answer.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
+        return {}
     if response.status != 200:
         raise RegistryError(f"The tracking server at {settings.tracking_uri} says: {answer}.")
-    return answer["model_versions"][0]["version"]
+    return answer
 
 
 def wanted_collection(settings: Settings) -> str:

@@ -39,6 +39,7 @@ class Settings:
     ftp_password: str = field(default="", repr=False)
     ftp_tls: bool = False
     database_url: str = field(default="", repr=False)
+    asked_by: str = ""
     opsd_url: str = "https://data.open-power-system-data.org"
     checkout: Path = CHECKOUT
 
@@ -83,9 +84,17 @@ class Settings:
         return self.home / "mlflow.db"
 
     @property
+    def application_database(self) -> Path:
+        """SQLite file of the ledger, where `database_url` names no other database."""
+        return self.home / "dsgo.db"
+
+    @property
     def databases(self) -> tuple[Path, ...]:
-        """SQLite files in `home` that cannot be made again: what a backup holds besides the artifacts."""
-        return (self.tracking_database,)
+        """SQLite files in `home` that cannot be made again: what a backup holds besides the artifacts.
+
+        A backup copies them in this order: a ledger that is older than the registry has nothing that the registry lacks.
+        """
+        return (self.application_database, self.tracking_database)
 
     @property
     def backups(self) -> Path:
@@ -178,11 +187,19 @@ def _switch(values: Mapping[str, str | None], name: str) -> bool:
     return text in ("true", "1")
 
 
+def _database_url(values: Mapping[str, str | None]) -> str:
+    text = values.get("DSGO_DATABASE_URL") or ""
+    if text and not text.startswith(("sqlite:///", "postgresql://")):
+        scheme = text.partition(":")[0] if "://" in text else ""  # the rest may hold a password
+        raise SettingError("DSGO_DATABASE_URL", f"{scheme}:…", "postgresql://user:password@host:port/database")
+    return text
+
+
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings in force. Reads `environ` (the process's by default) over `$DSGO_HOME/.env`.
 
     Raises:
-        SettingError: a port is no number from 1024 to 65535, or two services share one.
+        SettingError: a port is no number from 1024 to 65535, two services share one, or the database is of another kind.
     """
     environ = os.environ if environ is None else environ
     home = Path(environ.get("DSGO_HOME") or CHECKOUT / ".dsgo").expanduser().absolute()
@@ -207,7 +224,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         ftp_tls=_switch(values, "DSGO_FTP_TLS"),
-        database_url=values.get("DSGO_DATABASE_URL") or f"sqlite:///{home / 'dsgo.db'}",
+        database_url=_database_url(values) or f"sqlite:///{home / 'dsgo.db'}",
+        asked_by=values.get("DSGO_ASKED_BY") or "",
     )
 
 
@@ -250,6 +268,7 @@ def _explicit(settings: Settings) -> dict[str, str]:
         "DSGO_TRACKING_PORT": str(settings.tracking_port),
         "DSGO_DASHBOARD_PORT": str(settings.dashboard_port),
         "DSGO_SERVE_PORT": str(settings.serve_port),
+        "DSGO_ASKED_BY": settings.asked_by,
     }
 
 
@@ -260,7 +279,7 @@ def password_hash(password: str, salt: bytes) -> bytes:
 
 def activate(settings: Settings) -> None:
     """Make these settings those of this process and of all it starts, with its own interpreter first on the path."""
-    os.environ.update(settings.child_environment())
+    os.environ.update(settings.child_environment(), DSGO_ASKED_BY=settings.asked_by)
     first = str(Path(sys.executable).parent)
     if os.environ.get("PATH", "").split(os.pathsep)[0] != first:
         os.environ["PATH"] = os.pathsep.join([first, os.environ.get("PATH", os.defpath)])

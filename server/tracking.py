@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
+from kept import guard, release, say_why
+
 from dsgo import settings as dsgo_settings
 from dsgo.cli import reported
 from dsgo.probes import refuse_taken
@@ -92,8 +94,11 @@ def main() -> None:
 
     if not settings.tracking_database.exists():
         make_database(settings.tracking_database, settings.artifact_root)
+    release(settings.tracking_database)
     database = f"sqlite:///{settings.tracking_database}"
     handlers.initialize_backend_stores(database, database, settings.artifact_root)  # brings older tables up to date
+    guard(settings.tracking_database)
+    say_why()
     from mlflow.server.fastapi_app import app
 
     uvicorn.run(

@@ -6,7 +6,10 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import secrets
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -171,6 +174,40 @@ def servers(new_settings: Callable[..., Settings], home: Path) -> Iterator[Setti
         for name, value in settings.child_environment().items():
             patch.setenv(name, value)
         yield settings
+
+
+@pytest.fixture(scope="session")
+def postgresql(free_ports: Callable[[int], list[int]]) -> Iterator[str]:
+    """Address, with its password, of a real PostgreSQL that ends with the tests. Without one they are skipped, on CI fail."""
+    found = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
+    # PostgreSQL does not run as root; Debian's package makes a user for it.
+    user = [] if os.getuid() else ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    possible = found and (not user or subprocess.run([*user, "true"], capture_output=True, check=False).returncode == 0)
+    if not possible:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("there is no PostgreSQL, or no user to run it")
+    programs = Path(found).resolve().parent
+    folder = Path(tempfile.mkdtemp(prefix="dsgo-postgresql-"))  # pytest's own folders are closed to that user
+    password, (port,) = secrets.token_hex(8), free_ports(1)
+    (folder / "password").write_text(password)
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+        shutil.chown(folder / "password", "postgres", "postgres")
+
+    def run(program: str, *arguments: object) -> None:
+        command = [*user, programs / program, "-D", folder / "data", *arguments]
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    try:
+        run("initdb", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "--username=dsgo", "--no-sync")
+        listen = f"-c listen_addresses={HOST} -c port={port} -c unix_socket_directories={folder} -c fsync=off"
+        run("pg_ctl", "start", "--wait", "--log", folder / "log", "--options", listen)
+        yield f"postgresql://dsgo:{password}@{HOST}:{port}/postgres"
+        run("pg_ctl", "stop", "--wait", "--mode=fast")
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,7 @@ def copy(tmp_path: Path) -> Settings:
         path.write_bytes(content)
     (settings.ftp_root / "artifacts" / "empty folder").mkdir()
     make_database(settings.tracking_database, settings.artifact_root, "as backed up")
+    make_database(settings.application_database, "", "ledger as backed up")
     settings.ftp_certificate.write_text("-----BEGIN PRIVATE KEY-----")
     (settings.logs / "ftp.log").write_text("a log")
     return settings
@@ -69,8 +70,9 @@ def file(copy: Settings, tmp_path: Path) -> Path:
     file = backup(copy, tmp_path / "backup.tar", silent)
     (copy.ftp_root / "artifacts" / "1" / "run" / "artifacts" / "table.csv").write_bytes(b"later")
     (copy.ftp_root / "artifacts" / "later.txt").write_bytes(b"later")
-    copy.tracking_database.unlink()
-    make_database(copy.tracking_database, copy.artifact_root, "later")
+    for database in copy.databases:
+        database.unlink()
+        make_database(database, copy.artifact_root, "later")
     copy.tracking_database.with_name("mlflow.db-wal").write_bytes(b"of the later one")
     return file
 
@@ -87,11 +89,11 @@ def contents(folder: Path) -> dict[str, str]:
 def replaced(folder: Path) -> dict[str, str]:
     """What of `contents` a restore replaces."""
     found = contents(folder).items()
-    return {name: digest for name, digest in found if name.split("/")[0] == "ftp" or name.startswith("mlflow.db")}
+    return {n: digest for n, digest in found if n.split("/")[0] == "ftp" or n.startswith(("mlflow.db", "dsgo.db"))}
 
 
-def names_in(settings: Settings) -> set[str]:
-    with contextlib.closing(sqlite3.connect(settings.tracking_database)) as connection:
+def names_in(database: Path) -> set[str]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
         return {name for (name,) in connection.execute("SELECT name FROM experiments")}
 
 
@@ -99,7 +101,9 @@ def is_as_backed_up(settings: Settings) -> bool:
     found = {name.removeprefix("ftp/artifacts/"): digest for name, digest in contents(settings.home).items()}
     artifacts = {name: digest for name, digest in contents(settings.ftp_root / "artifacts").items() if digest != "/"}
     expected = {name: hashlib.sha256(content).hexdigest() for name, content in ARTIFACTS.items()}
-    return artifacts == expected and found["empty folder"] == "/" and names_in(settings) == {"as backed up"}
+    ledger, runs = (names_in(database) for database in settings.databases)
+    databases = (ledger, runs) == ({"ledger as backed up"}, {"as backed up"})
+    return artifacts == expected and found["empty folder"] == "/" and databases
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -116,8 +120,8 @@ def test_everything_comes_back_after_everything_was_lost(copy: Settings, tmp_pat
     said: list[str] = []
     restore(copy, file, said.append)
     assert is_as_backed_up(copy)
-    assert {path.name for path in copy.home.iterdir()} == {"ftp", "mlflow.db", "backup.lock", "supervisor"}
-    assert len(said) == 1 and said[0].startswith("Restored 5 files, 0.")
+    assert {path.name for path in copy.home.iterdir()} == {"ftp", "dsgo.db", "mlflow.db", "backup.lock", "supervisor"}
+    assert len(said) == 1 and said[0].startswith("Restored 6 files, 0.")
     assert {stat.S_IMODE(path.stat().st_mode) for path in copy.ftp_root.rglob("*")} == {0o600, 0o700}
 
 
@@ -129,7 +133,7 @@ def test_the_file_is_for_its_owner_and_has_no_secret(copy: Settings) -> None:
     assert copy.ftp_password and copy.ftp_password.encode() not in content
     assert b"PRIVATE KEY" not in content
     with tarfile.open(file) as tar:
-        assert {name.split("/")[0] for name in tar.getnames()[:-1]} == {"ftp", "mlflow.db"}
+        assert {name.split("/")[0] for name in tar.getnames()[:-1]} == {"ftp", "dsgo.db", "mlflow.db"}
 
 
 def test_the_present_state_is_kept_and_all_else_stays(copy: Settings, file: Path) -> None:
@@ -181,12 +185,14 @@ def test_deleted_and_added_meanwhile(
         return now()
 
     def meanwhile(source: Path, target: Path) -> None:
+        if source != copy.databases[0]:
+            return copy_database(source, target)
         began = now()
         while (root / "kept.txt").stat().st_ctime_ns <= began:  # the file system's clock ticks in milliseconds
             put("kept.txt", "new, not the same length")
         shutil.rmtree(copy.ftp_root / "artifacts" / "1" / "models")
         (root / "table.csv").unlink()
-        copy_database(source, target)
+        return copy_database(source, target)
 
     for name in ("replaced before.txt", "kept.txt"):
         put(name, "old")
@@ -216,7 +222,7 @@ def test_a_writer_of_the_database_is_not_stopped(copy: Settings, tmp_path: Path)
         file = backup(copy, tmp_path / "meanwhile.tar", silent)
         writer.commit()
     restore(copy, file, silent)
-    assert names_in(copy) == {"as backed up"}
+    assert names_in(copy.tracking_database) == {"as backed up"}
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -437,7 +443,7 @@ def test_command_line(copy: Settings, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("DSGO_HOME", str(copy.home))
     monkeypatch.chdir(copy.home.parent)
     assert cli.main(["backup", "--to", "here.tar"]) == 0
-    assert capsys.readouterr().out == f"Backup of 5 files, 0.1 MB: {copy.home.parent / 'here.tar'}\n"
+    assert capsys.readouterr().out == f"Backup of 6 files, 0.1 MB: {copy.home.parent / 'here.tar'}\n"
     assert cli.main(["backup", "--to", ""]) == 0
     assert len(list(copy.backups.iterdir())) == 1
     assert cli.main(["restore", ""]) == 1

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 from mlflow.tracking import MlflowClient
 
-from dsgo import registry, tags
+from dsgo import ledger, promotion, registry, tags
 from dsgo.command import main
 from dsgo.errors import NoProductionModel, SettingError
 from dsgo.evaluation import plan
@@ -53,11 +53,13 @@ def promote() -> None:
     best = next(run for run in runs if run.info.run_id == board["run_id"].iloc[0])
     print(f"best by back-test: {best.data.tags[tags.STEP]} ({best.info.run_id})", flush=True)
 
+    for sentence in promotion.repair(dataset.collection):
+        print(sentence, flush=True)
     champion = current_champion(dataset.collection)
     if champion is not None and champion.run_id == best.info.run_id:
-        conclude(
-            "kept", f"version {champion.version} is the best candidate and in Production already", [], champion.run_id
-        )
+        reason = f"version {champion.version} is the best candidate and in Production already"
+        promotion.keep(dataset.collection, evidence(best.info.run_id, dataset, [], reason))
+        conclude("kept", reason, [], champion.run_id)
         return
     outcome = [] if champion is None else comparable(champion, dataset)
     if all(rule.holds for rule in outcome):
@@ -74,12 +76,30 @@ def promote() -> None:
     if failed:
         reason = "; ".join(f"{rule.name}: {rule.measured}, asked: {rule.asked}" for rule in failed)
         decision = "refused"
+        promotion.refuse(dataset.collection, evidence(best.info.run_id, dataset, outcome, reason))
     else:
-        version = registry.promote(dataset.collection, best.info.run_id)
+        present = champion.version if champion else 0
+        why = evidence(best.info.run_id, dataset, outcome, "all rules hold")
+        version = promotion.promote(dataset.collection, why, replaces=present)
         reason, decision = f"all rules hold: version {version.version} is in Production", "accepted"
     client.set_tag(best.info.run_id, tags.DECISION, decision)
     client.set_tag(best.info.run_id, tags.REASON, reason)
     conclude(decision, reason, outcome, best.info.run_id)
+
+
+def evidence(run_id: str, dataset: Dataset, outcome: list[Rule], reason: str) -> ledger.Evidence:
+    """What the ledger keeps of the decision."""
+    return ledger.Evidence(
+        run_id=run_id,
+        gate_run_id=mlflow.active_run().info.run_id,
+        rules=tuple(vars(rule) for rule in outcome),
+        figures={},
+        reason=reason,
+        data_digest=dataset.sha256,
+        synthetic=dataset.synthetic,
+        code_version=tags.code_version(),
+        asked_by=ledger.asked_by(),
+    )
 
 
 def parse_rules(text: str) -> dict:
