@@ -11,6 +11,7 @@ DSGoError                 anything a user can mend: shown as one message, withou
 ├── RegistryError         the registry has not what was asked for
 │   └── NoProductionModel no version is in Production yet
 └── GateError             a promotion cannot be judged
+    └── WindowSeen        the champion has learned from the rows to compare on
 """
 
 from __future__ import annotations
@@ -105,3 +106,13 @@ class NoProductionModel(RegistryError):
 
 class GateError(DSGoError):
     """A promotion cannot be judged, so it is refused."""
+
+
+class WindowSeen(GateError):
+    """The champion has learned from the rows on which it should be compared."""
+
+    def __init__(self, version: int, learned_to: object, window_start: object) -> None:
+        super().__init__(
+            f"version {version} has learned up to {learned_to:%Y-%m-%d}, the window starts {window_start:%Y-%m-%d}",
+            "Judge on newer data.",
+        )
