@@ -9,6 +9,8 @@ docs/decisions/gate.md says how long the blocks are and why, and how often a for
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -46,15 +48,17 @@ def resample(
     Returns:
         Shape (resamples, series). The same `seed` draws the same days.
     """
-    days = len(daily)
+    return _times_drawn(len(daily), resamples, block_days, seed) @ daily
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(days: int, resamples: int, block_days: int, seed: int) -> np.ndarray:
+    """How often each resample draws each day, shape (resamples, days): a product of matrices then sums all series at once."""
     blocks = -(-days // block_days)
     starts = np.random.default_rng(seed).integers(days, size=(resamples, blocks))
     drawn = ((starts[:, :, None] + np.arange(block_days)) % days).reshape(resamples, -1)[:, :days]
-    times = np.zeros(
-        (resamples, days)
-    )  # how often each day is drawn: a product of matrices then sums all series at once
-    np.add.at(times, (np.arange(resamples)[:, None], drawn), 1.0)
-    return times @ daily
+    places = (drawn + days * np.arange(resamples)[:, None]).ravel()
+    return np.bincount(places, minlength=resamples * days).reshape(resamples, days).astype(float)
 
 
 def interval(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:

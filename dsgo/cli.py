@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
     )
+    sub.add_argument(
+        "--level", choices=["DEV", "PROD"], default="PROD", help="DEV: what passes the gate becomes challenger only"
+    )
     sub = add(_tune, "tune", "Search for better settings of the training steps on the newest dataset.")
     sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub.add_argument("--step", action="append", default=[], help="a training step, can be given again; default: all")
@@ -146,7 +149,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> int | None:
     data = resolved_source(options.data)
     from dsgo import pipeline  # MLflow takes seconds to import: first refuse what can be refused
 
-    return pipeline.run(settings, collection=options.collection, data=data)
+    return pipeline.run(settings, collection=options.collection, data=data, level=options.level)
 
 
 def _tune(settings: Settings, options: argparse.Namespace) -> None:

@@ -25,12 +25,14 @@ COLOURS = {True: "green", False: "bold red", None: "dim"}
 CLASSES = {"holds": "holds", "FAILS": "fails", "tie": "tie", "–": "untried"}
 TITLE = "Difference between candidate and champion"
 DPI = 110
+WIDTH_INCHES = 3.9  # of one target: the tracking UI shows the picture some 9 inches wide
 CSS = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 1.2em; }
 h1 { font-size: 1.3em; margin: 0; } h2 { font-size: 1.05em; margin: 1.4em 0 0; } p { margin: .3em 0 .8em; max-width: 60em; }
 .run { color: #666; font-size: .85em; margin: 0 0 .4em; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .25em .9em .25em 0; vertical-align: top; }
-th { font-weight: 600; color: #666; } tr + tr td { border-top: 1px solid #e0e0e0; }
+th { font-weight: 600; color: #666; white-space: nowrap; }
+td { overflow-wrap: anywhere; } tr + tr td { border-top: 1px solid #e0e0e0; }
 .fails td { color: #b03a00; font-weight: 600; } .tie td { color: #7a5c00; font-weight: 600; } .untried td { color: #777; }
 img { max-width: 100%; margin-top: 1.4em; }
 """
@@ -135,7 +137,7 @@ def draw(path: Path, comparison: Comparison, info: Mapping[str, Any], names: tup
     targets = columns_of(info, "target")
     with rc_context(STYLE):
         most = int(comparison.parts.groupby("target").size().max())
-        figure = Figure(figsize=(5.2 * len(targets), 1.6 + 0.19 * most), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(WIDTH_INCHES * len(targets), 1.6 + 0.2 * most), dpi=DPI, layout="constrained")
         axes = figure.subplots(1, len(targets), squeeze=False)[0]
         for axis, target in zip(axes, targets, strict=True):
             rows = comparison.parts[comparison.parts["target"] == target].iloc[::-1]
@@ -150,7 +152,7 @@ def draw(path: Path, comparison: Comparison, info: Mapping[str, Any], names: tup
             if len(whole):
                 axis.axvline(limit * whole.item(), color=VERMILION, lw=0.9, ls="--")
             labels = [r.regime if r.regime == "all" else f"{r.regime} {r.value}" for r in rows.itertuples()]
-            axis.set_yticks(places, labels, fontsize=8)
+            axis.set_yticks(places, labels)
             axis.set_ylim(-0.7, len(rows) - 0.3)
             axis.grid(axis="x")
             axis.set_axisbelow(True)

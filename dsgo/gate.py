@@ -154,7 +154,7 @@ class _Judgement:
             going_on = all(rule.holds for rule in outcome)
             for name, asked, measure in group:
                 measured, holds = measure() if going_on else (NOT_TRIED, None)
-                outcome.append(Rule(name, measured, asked, holds))
+                outcome.append(Rule(name, measured, asked, None if holds is None else bool(holds)))
         return Verdict(self.candidate, *self._decision(outcome), tuple(outcome), self.comparison)
 
     def _decision(self, outcome: Sequence[Rule]) -> tuple[str, str]:
@@ -164,10 +164,10 @@ class _Judgement:
         difference = self.comparison.overall if self.comparison else None
         if difference and difference.low <= 0 <= difference.high:
             return KEPT, f"a tie with version {self.champion.version}: RMSE {percent(difference)}, the interval holds 0"
-        if broken:
-            standing = f"in Production as version {self.champion.version}, yet " if self.is_champion else ""
-            return REFUSED, standing + "; ".join(broken)
-        return ACCEPTED, f"all {len(outcome)} rules hold"
+        if all(rule.holds for rule in outcome):
+            return ACCEPTED, f"all {len(outcome)} rules hold"
+        standing = f"in Production as version {self.champion.version}, yet " if self.is_champion else ""
+        return REFUSED, standing + "; ".join(broken)
 
     def _evidence(self) -> list[_Open]:
         real_only = self.champion is not None and not self.champion.synthetic
@@ -191,7 +191,7 @@ class _Judgement:
                 (f"{target} inside p10..p90", f"{low:.2f} to {high:.2f}", lambda t=target: self._coverage(t)),
                 (
                     f"{target} bias/full scale",
-                    f"within ±{100 * self.rules.maximum_bias:.1f} %",
+                    f"within ±{100 * self.rules.maximum_bias:g} %",
                     lambda t=target: self._bias(t),
                 ),
             )
@@ -290,8 +290,10 @@ class _Judgement:
         self.comparison = compare(self.window, theirs, table, info, self.rules.confidence)
         return percent(self.comparison.overall), _better(self.comparison.overall)
 
-    def _worst_regime(self, target: str) -> tuple[str, bool]:
+    def _worst_regime(self, target: str) -> tuple[str, bool | None]:
         """The regime with the largest loss. It breaks the rule if the loss is above the limit and no matter of chance."""
+        if self.comparison is None:
+            return NOT_TRIED, None
         parts = self.comparison.parts[self.comparison.parts["target"] == target]
         if parts.empty:
             return "no regime has enough rows", False
