@@ -1,4 +1,4 @@
-"""The gate as the pipeline runs it: real `mlflow run`, real models on the store, real endpoint; one collection's story in order."""
+"""The gate as the pipeline runs it: real `mlflow run`, models on the store and endpoint. One collection's story, in order."""
 
 from __future__ import annotations
 
