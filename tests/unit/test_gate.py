@@ -123,6 +123,7 @@ def test_a_tie_keeps_the_champion_even_if_the_mean_is_better():
             break
     assert verdict.comparison.overall.value < 0 < verdict.comparison.overall.high
     assert verdict.decision == KEPT
+    assert broken(verdict) == ["RMSE beside version 3"]
     assert "a tie with version 3" in verdict.reason
 
 
