@@ -7,6 +7,7 @@ PYTHONS = python3.11 python3.12 python3.13 python3
 PYTHON =
 COLLECTION = wind_solar
 DATA = sample
+LEVEL = PROD
 TO =
 FROM =
 ARGS =
@@ -16,7 +17,7 @@ HAVE = $(DSGO) --help >/dev/null 2>&1
 NONE = No server runs: there is no environment yet to run one.
 
 # Recipes read these from the environment: a file name with spaces or quotes needs no escaping.
-export DATA COLLECTION TO FROM
+export DATA COLLECTION LEVEL TO FROM
 
 .PHONY: help run tune test up down status restart serve dashboard report rollback ledger backup restore env lint lock bench clean
 
@@ -25,8 +26,8 @@ help: ## show this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { gsub(/[$$]+/, "$$"); printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/made ## run a pipeline, then report, dashboard and REST endpoint; DATA=sample | opsd | file.csv, COLLECTION=wind_solar
-	@$(DSGO) run --collection "$$COLLECTION" --data "$$DATA"
+run: .venv/made ## run a pipeline, then report, dashboard and REST endpoint; DATA=sample | opsd | file.csv, LEVEL=PROD | DEV, COLLECTION=wind_solar
+	@$(DSGO) run --collection "$$COLLECTION" --data "$$DATA" --level "$$LEVEL"
 
 tune: .venv/made ## search for better settings on the newest dataset; ARGS="--step random_forest --trials 20"
 	@$(DSGO) tune --collection "$$COLLECTION" $(ARGS)

@@ -73,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
     )
+    sub.add_argument(
+        "--level", choices=["DEV", "PROD"], default="PROD", help="DEV: what passes the gate becomes challenger only"
+    )
     sub = add(_rollback, "rollback", "Put back in Production what was there before the present version.")
     sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub.add_argument(
@@ -165,7 +168,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> int | None:
     from dsgo import pipeline  # MLflow takes seconds to import: first refuse what can be refused
 
     settings = dataclasses.replace(settings, asked_by="make run")
-    return pipeline.run(settings, collection=options.collection, data=data)
+    return pipeline.run(settings, collection=options.collection, data=data, level=options.level)
 
 
 def _rollback(settings: Settings, options: argparse.Namespace) -> None:

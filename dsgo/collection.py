@@ -10,7 +10,8 @@ from zoneinfo import available_timezones
 
 import yaml
 
-from dsgo.errors import DataError, DSGoError
+from dsgo.errors import DataError, DSGoError, GateError
+from dsgo.rules import read as read_rules
 from dsgo.settings import CHECKOUT
 
 FILE_NAME = "collection.yaml"
@@ -115,6 +116,10 @@ def _check(content: Any, path: Path) -> None:
         raise DataError(path, "holds no keys.", f"Write {', '.join(k for k in REQUIRED if '.' not in k)}.")
     for key, kind in REQUIRED.items():
         _typed(content, key, kind, path)
+    try:
+        read_rules(content["gate"])
+    except GateError as error:
+        raise DataError(path, error.problem, error.remedy) from None
     dataset = content["dataset"]
     if dataset["timezone"] not in available_timezones():
         raise DataError(

@@ -12,6 +12,7 @@ DSGoError                 anything a user can mend: shown as one message, withou
 │   └── NoProductionModel no version is in Production yet
 ├── LedgerError           the ledger's database does not answer, or refuses
 └── GateError             a promotion cannot be judged
+    └── WindowSeen        the champion has learned from the rows to compare on
 """
 
 from __future__ import annotations
@@ -110,3 +111,13 @@ class LedgerError(DSGoError):
 
 class GateError(DSGoError):
     """A promotion cannot be judged, so it is refused."""
+
+
+class WindowSeen(GateError):
+    """The champion has learned from the rows on which it should be compared."""
+
+    def __init__(self, version: int, learned_to: object, window_start: object) -> None:
+        super().__init__(
+            f"version {version} has learned up to {learned_to:%Y-%m-%d}, the window starts {window_start:%Y-%m-%d}",
+            "Judge on newer data.",
+        )

@@ -28,10 +28,11 @@ class Order(dg.ConfigurableResource):
     """What one execution of a pipeline is asked to do."""
 
     data: str = "sample"
+    level: str = "PROD"
     parent_run_id: str = ""
 
 
-StepsFor = Callable[[str], Sequence[Step]]
+StepsFor = Callable[..., Sequence[Step]]
 
 
 def definitions(collection: Collection, steps_for: StepsFor) -> dg.Definitions:
@@ -39,7 +40,8 @@ def definitions(collection: Collection, steps_for: StepsFor) -> dg.Definitions:
 
     Args:
         collection: names the experiment.
-        steps_for: function from the source of raw data to the steps, in an order in which they can run.
+        steps_for: function from the source of raw data and the level (DEV or PROD) to the steps, in an order in which
+            they can run.
     """
     steps = steps_for("sample")
     assets = [_asset(collection, steps_for, step, len(steps) - place) for place, step in enumerate(steps)]
@@ -69,7 +71,9 @@ def _asset(collection: Collection, steps_for: StepsFor, step: Step, priority: in
 
         client = MlflowClient()
         runs = {name: client.get_run(run_id) for name, run_id in upstream.items()}
-        wanted = with_settings(next(each for each in steps_for(order.data) if each.name == step.name), runs)
+        wanted = with_settings(
+            next(each for each in steps_for(order.data, order.level) if each.name == step.name), runs
+        )
         experiment_id = client.get_experiment_by_name(collection.experiment).experiment_id
         with lines_named(step.name):
             done, why = find_finished(client, experiment_id, key_of(wanted, runs))

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dsgo import services
 from dsgo.collection import Collection, find
-from dsgo.errors import DSGoError, StepError
+from dsgo.errors import DSGoError, NoProductionModel, StepError
 from dsgo.settings import Settings, activate, prepare
 
 
-def run(settings: Settings, *, collection: str, data: str) -> int:
+def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") -> int:
     """Run or reuse every step, then report, serve and display what is in Production.
 
     Args:
         data: `sample`, `opsd`, a URL, or an absolute path of a CSV file.
+        level: `PROD`, or `DEV`: what passes the gate becomes challenger, Production stays as it is.
 
     Returns:
         0.
@@ -37,12 +38,18 @@ def run(settings: Settings, *, collection: str, data: str) -> int:
 
         for sentence in promotion.repair(collection):
             _say(sentence)
-        execute(settings, known, data)
+        execute(settings, known, data, level)
         from dsgo import registry
 
         _say("")
         show_scores(known)
-        champion = registry.load_production(collection)  # raises NoProductionModel: then there is nothing to show
+        try:
+            champion = registry.load_production(collection)
+        except NoProductionModel:
+            if level == "PROD":
+                raise
+            _say("Nothing is in Production yet, and level DEV puts nothing there: no report and no REST endpoint.")
+            return 0
     report = start_report(settings, collection)
     try:
         services.serve(settings, collection)
@@ -62,7 +69,7 @@ def run(settings: Settings, *, collection: str, data: str) -> int:
     return 0
 
 
-def execute(settings: Settings, collection: Collection, data: str) -> dict:
+def execute(settings: Settings, collection: Collection, data: str, level: str) -> dict:
     """Run the steps that have no finished run to reuse; return the finished run of each step by name."""
     from mlflow.tracking import MlflowClient
 
@@ -72,7 +79,7 @@ def execute(settings: Settings, collection: Collection, data: str) -> dict:
     client = MlflowClient()
     if client.get_experiment_by_name(collection.experiment) is None:
         client.create_experiment(collection.experiment)
-    steps = flow.load(flow_file).steps(data)
+    steps = flow.load(flow_file).steps(data, level)
     done, why = plan(steps, collection)
     if len(done) == len(steps):
         for step in steps:
@@ -90,7 +97,7 @@ def execute(settings: Settings, collection: Collection, data: str) -> dict:
         },
     )
     try:
-        failed = _orchestrate(settings, flow_file, data, parent.info.run_id)
+        failed = _orchestrate(settings, flow_file, data, level, parent.info.run_id)
     except BaseException:
         client.set_terminated(parent.info.run_id, "KILLED")
         raise
@@ -125,7 +132,7 @@ def plan(steps: Sequence, collection: Collection) -> tuple[dict, dict[str, str]]
     return done, why
 
 
-def _orchestrate(settings: Settings, flow_file, data: str, parent: str) -> list[str]:
+def _orchestrate(settings: Settings, flow_file, data: str, level: str, parent: str) -> list[str]:
     """Let Dagster run the flow; return the names of the steps that failed."""
     import dagster as dg
 
@@ -136,7 +143,7 @@ def _orchestrate(settings: Settings, flow_file, data: str, parent: str) -> list[
             job_reference(flow_file),
             instance=instance,
             run_config={
-                "resources": {"order": {"config": {"data": data, "parent_run_id": parent}}},
+                "resources": {"order": {"config": {"data": data, "level": level, "parent_run_id": parent}}},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
             raise_on_error=False,

@@ -8,7 +8,7 @@ reader sees what is gained by knowing which hours are hard.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,9 +144,7 @@ def score_regimes(
         (`below_p10`, …), and `constant_coverage80|width80|pinball` of the interval of constant width. NaN where a span has
         no intervals or has set the constant one, and for the skill where the naive baseline makes no error.
     """
-    features = Features(info)
-    weather = pd.DataFrame(features.transform(table), table.index, list(features.get_feature_names_out()))
-    weather = weather.join(table[[name for name in columns_of(info, "input") if name not in weather]])
+    weather = _weather(table, info)
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")  # no row of a value has a naive baseline
         parts = [
@@ -157,6 +155,36 @@ def score_regimes(
     return pd.DataFrame(parts).replace([np.inf, -np.inf], np.nan)
 
 
+def divide(
+    predictions: pd.DataFrame, target: str, regimes: Sequence[str], table: pd.DataFrame, info: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Each row's value of those of the named `regimes` that apply to the target, by name, shape (n,) each.
+
+    Args:
+        predictions: as a span of `score_regimes`.
+        table, info: the dataset's.
+    """
+    rows = _rows(predictions, target, _weather(table, info), info)
+    return {regime.name: regime.divide(rows) for regime in REGIMES if regime.name in regimes and regime.applies(rows)}
+
+
+def _weather(table: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    features = Features(info)
+    weather = pd.DataFrame(features.transform(table), table.index, list(features.get_feature_names_out()))
+    return weather.join(table[[name for name in columns_of(info, "input") if name not in weather]])
+
+
+def _rows(predictions: pd.DataFrame, target: str, weather: pd.DataFrame, info: Mapping[str, Any]) -> Rows:
+    return Rows(
+        index=predictions.index,
+        weather=weather.loc[predictions.index],
+        all_weather=weather,
+        forecast=predictions[f"{target}_forecast"].to_numpy(),
+        target=info["columns"][target],
+        info=info,
+    )
+
+
 def _score_span(
     predictions: pd.DataFrame, past: pd.DataFrame, weather: pd.DataFrame, info: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
@@ -165,14 +193,7 @@ def _score_span(
         arrays = {name.removeprefix(f"{target}_"): predictions[name].to_numpy() for name in columns}
         arrays["recorded"] = arrays.pop(target)
         constant = {} if predictions is past else _constant_width(past, arrays, target)
-        rows = Rows(
-            index=predictions.index,
-            weather=weather.loc[predictions.index],
-            all_weather=weather,
-            forecast=arrays["forecast"],
-            target=info["columns"][target],
-            info=info,
-        )
+        rows = _rows(predictions, target, weather, info)
         for regime in REGIMES:
             if not regime.applies(rows):
                 continue

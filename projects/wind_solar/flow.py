@@ -17,8 +17,8 @@ COLLECTION = load(HERE / "collection.yaml")
 MODELS = ("keras_mlp", "kernel_ridge", "random_forest", "gradient_boosting", "linear_regression")
 
 
-def steps(data: str) -> list[Step]:
-    """The steps for one source of raw data, in an order in which they can run."""
+def steps(data: str, level: str = "PROD") -> list[Step]:
+    """The steps for one source of raw data, in an order in which they can run. `level`: DEV changes nothing in Production."""
     process_data = Step("process_data", HERE / "process_data", parameters={"data": data}, reads=(COLLECTION.path,))
     models = [Step(name, FORECASTING / name, inputs={"dataset": "process_data"}) for name in MODELS]
     ensemble = Step("ensemble", FORECASTING / "ensemble", inputs={"dataset": "process_data", "candidates": MODELS})
@@ -27,7 +27,7 @@ def steps(data: str) -> list[Step]:
         "promote",
         FORECASTING / "promote",
         inputs={"dataset": "process_data", "candidates": (*MODELS, "ensemble")},
-        parameters={"rules": rules},
+        parameters={"rules": rules, "level": level},
     )
     return [process_data, *models, ensemble, promote]
 

@@ -188,11 +188,12 @@ def test_a_refused_candidate_leaves_production_as_it_was(first):
         str(CHECKOUT / "projects/forecasting/promote"),
         f"dataset={champion.dataset_uri}",
         f"candidates={other['run_id']}",
-        "rules=minimum_skill: 0.99, coverage80: [0.0, 1.0]",
+        "rules=minimum_skill: 0.99, coverage80: [0.0, 1.0], maximum_bias: 1, worse_in_a_regime: 1, confidence: 0.98, "
+        "latency_ms: 1000, size_MB: 1000",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "refused: " in done.stdout
-    assert "asked: at least 0.99" in done.stdout
+    assert "asked: low end ≥ 0.99" in done.stdout
     assert registry.load_production("wind_solar").version == champion.version
     assert MlflowClient().get_run(other["run_id"]).data.tags[tags.DECISION] == "refused"
 

@@ -46,6 +46,9 @@ def changed(tmp_path, change):
         (lambda c: c["dataset"]["columns"]["wind_GW"].update(role="output"), r"wind_GW\.role: 'output' must be one of"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].update(maximum=0), r"wind_GW: minimum must be less than maximum"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].update(dark=True), r"wind_GW\.dark: no such key"),
+        (lambda c: c["gate"].pop("latency_ms"), r"rule gate\.latency_ms is missing"),
+        (lambda c: c["gate"].update(minimum_skil=0.2), r"gate\.minimum_skil: there is no such rule"),
+        (lambda c: c["gate"].update(confidence=95), r"gate\.confidence: 95 cannot be used"),
         (lambda c: [c["dataset"]["columns"].pop(k) for k in ("solar_GW", "wind_GW")], r"no column has the role target"),
     ],
 )

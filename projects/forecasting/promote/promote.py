@@ -1,38 +1,55 @@
-"""Compare the trained candidates, and put the best in Production if it deserves it.
+"""Judge the trained candidates, and put one in Production if it deserves it.
 
 Reads: a dataset, and the runs that were trained on it (all of them, or those named by `candidates`).
-Writes: a run with the leaderboard and the table of rules; in the registry a new version in stage `Production` with alias
-    `champion` if all rules hold; on the candidate's run the decision and its reason.
-Fails when: there is no candidate, or one cannot be judged. A refused candidate is no failure: the champion stays.
+Writes: a run with the leaderboard and, in the folder `gate`, the decision, its table of rules and its picture; if all rules
+    hold, in the registry a new version in stage `Production` with alias `champion`, or at level DEV with alias `challenger`
+    only; on each candidate's run the decision and its reason; rows of the ledger.
+Fails when: there is no candidate, or candidates cannot be judged for a reason that lies outside of them (rules, champion,
+    store). A refused candidate is no failure: the champion stays.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
-import pandas as pd
 import yaml
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from dsgo import ledger, promotion, registry, tags
+from dsgo import decision, ledger, promotion, registry, tags
+from dsgo.bootstrap import BLOCK_DAYS
 from dsgo.command import main
-from dsgo.errors import NoProductionModel, SettingError
+from dsgo.errors import GateError, NoProductionModel, SettingError
 from dsgo.evaluation import plan
-from dsgo.forecaster import Forecaster
-from dsgo.gate import Rule, judge
-from dsgo.served import example
+from dsgo.gate import ACCEPTED, KEPT, Candidate, Champion, Verdict, judge
+from dsgo.rival import forecast_unseen, load
+from dsgo.rules import Rules
+from dsgo.rules import read as read_rules
 from dsgo.tables import Dataset, read_dataset
+from dsgo.trial import try_serving
+
+DEV, PROD = "DEV", "PROD"
 
 
 def promote() -> None:
-    """Parse, compare, judge, act."""
+    """Parse, judge, show, act."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--dataset", required=True, help="URI of a dataset, runs:/<run id>/dataset")
+    options.add_argument("--rules", required=True, help="`gate` of collection.yaml, as YAML without the outer braces")
     options.add_argument("--candidates", default="", help="comma-separated run ids; default: all on this dataset")
-    options.add_argument("--rules", required=True, help="the gate's rules, as YAML without the outer braces")
+    options.add_argument(
+        "--level", default=PROD, help="DEV: what passes becomes challenger; PROD: it goes to Production"
+    )
+    options.add_argument("--give-up", default="", help="number of the version in Production, if its files are lost")
     options = options.parse_args()
+    if options.level not in (DEV, PROD):
+        raise SettingError("level", options.level, f"{DEV} or {PROD}")
     rules = parse_rules(options.rules)
     dataset = read_dataset(options.dataset)
     if mlflow.active_run() is None:
@@ -45,127 +62,159 @@ def promote() -> None:
             tags.DATASET: options.dataset,
             tags.SYNTHETIC: str(dataset.synthetic).lower(),
             tags.CODE_VERSION: tags.code_version(),
+            tags.LEVEL: options.level,
         }
     )
-    runs = registry.named_candidates(dataset, options.candidates)
-    board = registry.leaderboard_table(runs, {})
-    mlflow.log_text(board.to_csv(index=False), "leaderboard.csv")
-    best = next(run for run in runs if run.info.run_id == board["run_id"].iloc[0])
-    print(f"best by back-test: {best.data.tags[tags.STEP]} ({best.info.run_id})", flush=True)
-
     for sentence in promotion.repair(dataset.collection):
         print(sentence, flush=True)
-    champion = current_champion(dataset.collection)
-    if champion is not None and champion.run_id == best.info.run_id:
-        reason = f"version {champion.version} is the best candidate and in Production already"
-        promotion.keep(dataset.collection, evidence(best.info.run_id, dataset, [], reason))
-        conclude("kept", reason, [], champion.run_id)
-        return
-    outcome = [] if champion is None else comparable(champion, dataset)
-    if all(rule.holds for rule in outcome):
-        outcome += judge(
-            best.data.metrics,
-            dataset.targets,
-            rules,
-            registry.load_predictions(best.info.run_id, "window"),
-            None if champion is None else champion_on_window(champion, dataset),
+    candidates = ranked(registry.named_candidates(dataset, options.candidates))
+    champion = current_champion(dataset, options.give_up)
+    verdicts = judge(
+        candidates, champion, dataset, rules, lambda c: try_serving(f"runs:/{c.run_id}/model", dataset.table)
+    )
+    show(verdicts, champion, dataset, rules)
+    act(verdicts, champion, dataset, options.level)
+
+
+def parse_rules(text: str) -> Rules:
+    """`minimum_skill: 0.1, coverage80: [0.7, 0.9], …` as rules."""
+    try:
+        return read_rules(yaml.safe_load("{" + text + "}"))
+    except yaml.YAMLError as error:
+        raise SettingError("rules", text, f"YAML such as 'minimum_skill: 0.1' ({error})") from error
+
+
+def ranked(runs: Sequence[Run]) -> list[Candidate]:
+    """The runs as candidates, the best by back-test first; also logs them as the leaderboard."""
+    board = registry.leaderboard_table(list(runs), {})
+    mlflow.log_text(board.to_csv(index=False), "leaderboard.csv")
+    by_id = {run.info.run_id: run for run in runs}
+    return [
+        Candidate(
+            step=run.data.tags[tags.STEP],
+            run_id=run.info.run_id,
+            metrics=run.data.metrics,
+            synthetic={"true": True, "false": False}.get(run.data.tags.get(tags.SYNTHETIC)),
+            window=partial(registry.load_predictions, run.info.run_id, "window"),
         )
-        outcome.append(smoke(best.info.run_id, dataset))
-    failed = [rule for rule in outcome if not rule.holds]
+        for run in (by_id[run_id] for run_id in board["run_id"] if run_id)
+    ]
+
+
+def current_champion(dataset: Dataset, give_up: str) -> Champion | None:
+    """What is in Production, if anything.
+
+    Args:
+        give_up: number of a version that a person says is lost: it is not compared with, if it really cannot be loaded.
+    """
+    try:
+        production = registry.load_production(dataset.collection)
+    except NoProductionModel:
+        production = None
+    present = str(production.version) if production else "none"
+    if give_up and give_up != present:
+        raise SettingError("give_up", give_up, f"the version in Production, which is {present}")
+    if production is None:
+        return None
+    if give_up and can_be_loaded(production):
+        raise GateError(f"Version {give_up} is not lost: its models can be loaded.", "Run without give_up.")
+    return Champion(
+        version=production.version,
+        run_id=production.run_id,
+        synthetic=production.synthetic,
+        forecast=partial(forecast_unseen, production, dataset),
+        given_up=bool(give_up),
+    )
+
+
+def can_be_loaded(production: registry.Production) -> bool:
+    """Whether both models of the version are there."""
+    try:
+        for uri in (production.model_uri, f"runs:/{production.run_id}/twin"):
+            load(production, uri)
+    except GateError:
+        return False
+    return True
+
+
+def show(verdicts: Sequence[Verdict], champion: Champion | None, dataset: Dataset, rules: Rules) -> None:
+    """Print the rules, and log them as table, page, picture and description of the run."""
+    last = verdicts[-1]
+    decision.show(verdicts)
+    print(f"{last.decision}: {last.reason}", flush=True)
+    _, window = plan(dataset.table.index, dataset.info)
+    facts = {
+        "candidates tried": ", ".join(f"{verdict.candidate.step} ({verdict.decision})" for verdict in verdicts),
+        "champion": f"version {champion.version}, run {champion.run_id}" if champion else "none yet",
+        "window": f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d} (UTC, the end left out)",
+        "data": f"{'synthetic' if dataset.synthetic else 'recorded'}, SHA-256 {dataset.sha256}",
+        "intervals": f"{100 * rules.confidence:g} %, paired bootstrap of blocks of {BLOCK_DAYS} days",
+    }
+    with TemporaryDirectory(prefix="dsgo-gate-") as folder:
+        path = Path(folder)
+        decision.rule_table(verdicts).to_csv(path / "rules.csv", index=False)
+        if last.comparison:
+            names = last.candidate.step, f"version {champion.version}"
+            last.comparison.parts.to_csv(path / "difference.csv", index=False)
+            decision.draw(path / "difference.png", last.comparison, dataset.info, names, rules.worse_in_a_regime)
+        picture = (path / "difference.png").read_bytes() if last.comparison else None
+        (path / "decision.html").write_text(decision.page(verdicts, last.reason, facts, picture), encoding="utf-8")
+        mlflow.log_artifacts(folder, "gate")
+    mlflow.set_tag("mlflow.note.content", decision.note(verdicts, last.reason))
+
+
+def act(verdicts: Sequence[Verdict], champion: Champion | None, dataset: Dataset, level: str) -> None:
+    """Do what was decided, and write down why."""
     client = MlflowClient()
-    if failed:
-        reason = "; ".join(f"{rule.name}: {rule.measured}, asked: {rule.asked}" for rule in failed)
-        decision = "refused"
-        promotion.refuse(dataset.collection, evidence(best.info.run_id, dataset, outcome, reason))
-    else:
-        present = champion.version if champion else 0
-        why = evidence(best.info.run_id, dataset, outcome, "all rules hold")
-        version = promotion.promote(dataset.collection, why, replaces=present)
-        reason, decision = f"all rules hold: version {version.version} is in Production", "accepted"
-    client.set_tag(best.info.run_id, tags.DECISION, decision)
-    client.set_tag(best.info.run_id, tags.REASON, reason)
-    conclude(decision, reason, outcome, best.info.run_id)
+    for verdict in verdicts:
+        why = evidence(verdict, dataset)
+        if verdict.decision == ACCEPTED and level == PROD:
+            version = promotion.promote(dataset.collection, why, replaces=champion.version if champion else 0)
+            print(f"version {version.version} is in Production", flush=True)
+        elif verdict.decision == ACCEPTED:
+            version = promotion.challenge(dataset.collection, why)
+            print(f"version {version.version} is challenger: level {DEV} changes nothing in Production", flush=True)
+        elif verdict.decision == KEPT:
+            promotion.keep(dataset.collection, why, level)
+        else:
+            promotion.refuse(dataset.collection, why, level)
+        client.set_tag(verdict.candidate.run_id, tags.DECISION, verdict.decision)
+        client.set_tag(verdict.candidate.run_id, tags.REASON, verdict.reason)
+    last = verdicts[-1]
+    mlflow.set_tags({tags.DECISION: last.decision, tags.REASON: last.reason, tags.CANDIDATE: last.candidate.run_id})
+    try:
+        left = registry.load_production(dataset.collection).run_id
+    except NoProductionModel:
+        left = ""
+    mlflow.set_tags({tags.OUTPUT_DIGEST: last.candidate.run_id, tags.CHAMPION: left})
 
 
-def evidence(run_id: str, dataset: Dataset, outcome: list[Rule], reason: str) -> ledger.Evidence:
-    """What the ledger keeps of the decision."""
+def evidence(verdict: Verdict, dataset: Dataset) -> ledger.Evidence:
+    """What the ledger keeps of one candidate's verdict."""
+    targets = dataset.targets
+    wanted = [f"window.{target}.{name}" for target in targets for name in ("rmse", "naive_rmse", "skill", "coverage80")]
+    figures: dict[str, object] = {name: verdict.candidate.metrics.get(name) for name in wanted}
+    _, window = plan(dataset.table.index, dataset.info)
+    figures |= {"window_start": window.start.isoformat(), "window_end": window.end.isoformat()}
+    figures["rows"] = len(window.split(dataset.table)[1])
+    if verdict.comparison:
+        figures["rmse_change"] = vars(verdict.comparison.overall)
+        parts = verdict.comparison.parts
+        for part in parts[parts["regime"] == "all"].to_dict("records"):
+            figures[f"difference.{part['target']}"] = {
+                name: part[name] for name in ("candidate_rmse", "champion_rmse", "difference", "low", "high")
+            }
     return ledger.Evidence(
-        run_id=run_id,
+        run_id=verdict.candidate.run_id,
         gate_run_id=mlflow.active_run().info.run_id,
-        rules=tuple(vars(rule) for rule in outcome),
-        figures={},
-        reason=reason,
+        rules=tuple(vars(rule) for rule in verdict.rules),
+        figures=figures,
+        reason=verdict.reason,
         data_digest=dataset.sha256,
         synthetic=dataset.synthetic,
         code_version=tags.code_version(),
         asked_by=ledger.asked_by(),
     )
-
-
-def parse_rules(text: str) -> dict:
-    """`minimum_skill: 0.1, coverage80: [0.7, 0.9]` as a mapping."""
-    try:
-        rules = yaml.safe_load("{" + text + "}")
-    except yaml.YAMLError as error:
-        raise SettingError("rules", text, f"YAML such as 'minimum_skill: 0.1' ({error})") from error
-    return rules
-
-
-def current_champion(collection: str) -> registry.Production | None:
-    """What is in Production, if anything."""
-    try:
-        return registry.load_production(collection)
-    except NoProductionModel:
-        return None
-
-
-def comparable(champion: registry.Production, dataset: Dataset) -> list[Rule]:
-    """Rules that must hold before scores of candidate and champion mean anything beside each other."""
-    kind = "synthetic" if dataset.synthetic else "recorded"
-    asked = "any" if champion.synthetic else "recorded, as the champion's"
-    rules = [Rule("kind of data", kind, asked, champion.synthetic or not dataset.synthetic)]
-    if champion.synthetic == dataset.synthetic:
-        _, window = plan(dataset.table.index, dataset.info)
-        learned_to = champion_twin(champion).trained_to
-        measured, asked = (
-            f"learned up to {learned_to:%Y-%m-%d %H:%M}",
-            f"before {window.start:%Y-%m-%d}, the window's start",
-        )
-        rules.append(Rule("champion has not seen the window", measured, asked, learned_to < window.start))
-    return rules
-
-
-def champion_on_window(champion: registry.Production, dataset: Dataset) -> pd.DataFrame:
-    """Forecasts of the champion's twin for the rows of this dataset's window."""
-    _, window = plan(dataset.table.index, dataset.info)
-    _, rows = window.split(dataset.table)
-    with_history = dataset.table[dataset.table.index < window.end]
-    return champion_twin(champion).forecast(with_history).loc[rows.index]
-
-
-def champion_twin(champion: registry.Production) -> Forecaster:
-    """The evaluated twin of the version in Production."""
-    return registry.load_forecaster(f"runs:/{champion.run_id}/twin")
-
-
-def smoke(run_id: str, dataset: Dataset) -> Rule:
-    """Load the model that would be served and let it answer rows as a client would send them."""
-    model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
-    answer = model.predict(example(model.unwrap_python_model().forecaster, dataset.table))
-    good = len(answer) == 3 and bool(answer.notna().all(axis=None))
-    return Rule("answers a request", f"{len(answer)} rows", "3 rows without gaps", good)
-
-
-def conclude(decision: str, reason: str, outcome: list[Rule], run_id: str) -> None:
-    """Log and print the decision."""
-    table = pd.DataFrame([vars(rule) for rule in outcome], columns=["name", "measured", "asked", "holds"])
-    mlflow.log_text(table.to_csv(index=False), "rules.csv")
-    mlflow.set_tags({tags.DECISION: decision, tags.REASON: reason, "dsgo.candidate": run_id})
-    champion = current_champion(mlflow.get_run(run_id).data.tags[tags.COLLECTION])
-    mlflow.set_tags({tags.OUTPUT_DIGEST: run_id, tags.CHAMPION: champion.run_id if champion else ""})
-    for rule in outcome:
-        print(f"{'holds' if rule.holds else 'FAILS'}: {rule.name}: {rule.measured} (asked: {rule.asked})", flush=True)
-    print(f"{decision}: {reason}", flush=True)
 
 
 if __name__ == "__main__":
