@@ -67,11 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--to", default="", help="a new file, or a folder; default: the folder backups of the state")
     sub = add(_restore, "restore", "Replace all artifacts and databases by those of a backup; servers must be stopped.")
     sub.add_argument("file", help="a file that `backup` has written")
-    sub = add(_run, "run", "Run a collection's pipeline, from raw data to report, dashboard and REST endpoint.")
-    sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
-    sub.add_argument(
-        "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
-    )
+    for command, name, text in (
+        (_run, "run", "Run a collection's pipeline, from raw data to report, dashboard and REST endpoint."),
+        (_explain, "explain", "Show for each step of the pipeline why it would run or be reused."),
+    ):
+        sub = add(command, name, text)
+        sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
+        sub.add_argument(
+            "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
+        )
     sub = add(_tune, "tune", "Search for better settings of the training steps on the newest dataset.")
     sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub.add_argument("--step", action="append", default=[], help="a training step, can be given again; default: all")
@@ -147,6 +151,14 @@ def _run(settings: Settings, options: argparse.Namespace) -> int | None:
     from dsgo import pipeline  # MLflow takes seconds to import: first refuse what can be refused
 
     return pipeline.run(settings, collection=options.collection, data=data)
+
+
+def _explain(settings: Settings, options: argparse.Namespace) -> int:
+    services.check_collection(settings, options.collection)
+    data = resolved_source(options.data)
+    from dsgo import pipeline
+
+    return pipeline.explain(settings, collection=options.collection, data=data)
 
 
 def _tune(settings: Settings, options: argparse.Namespace) -> None:
