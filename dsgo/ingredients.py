@@ -165,7 +165,7 @@ def shared_code(project: Path) -> list[Path]:
     used = set(_run_by_command(project))
     waiting = [path for path in _files(project) if path.suffix == ".py"]
     while waiting or used:
-        new = {path for name in used for path in _module_files(name)} & everything - found
+        new = ({path for name in used for path in _module_files(name)} & everything) - found
         found |= new
         waiting += new
         used = set()

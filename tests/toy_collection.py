@@ -1,7 +1,7 @@
 """A collection of tiny steps, for tests of what runs, what is reused, and what remains of a pipeline that is killed.
 
-`source` → `left`, `right` → `end`. Each step logs one file, then a second one. Between the two it waits for its end if the
-environment names a pipe for it, in `TOY_<step>`: it writes its process id into it.
+`source` → `left`, `right` → `end`. Each step logs one file, then a second one. Between the two it waits for SIGUSR1 (or its
+end) if the environment names a pipe for it, in `TOY_<step>`: it writes its process id into it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ import mlflow
 name, content = sys.argv[1:]
 with mlflow.start_run():
     mlflow.log_text("half", f"{name}/first.txt")
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     if pipe := os.environ.get(f"TOY_{name}"):
         with open(pipe, "w") as file:
             file.write(str(os.getpid()))
-        signal.pause()
+        signal.sigwait([signal.SIGUSR1])
     if content == "fail":
         sys.exit("asked to fail")
     mlflow.log_text(content, f"{name}/second.txt")
