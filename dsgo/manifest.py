@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
+import re
+from collections.abc import Mapping
+from tempfile import TemporaryDirectory
 
 import mlflow
 from mlflow.entities import Run
@@ -20,9 +24,17 @@ Manifest = dict[str, list]  # path → size in bytes and SHA-256; None what the 
 
 def of_run(client: MlflowClient, run_id: str) -> Manifest:
     """Every file that the run and its logged models have in the store at this moment."""
-    run = client.get_run(run_id)  # anew: its models are known only after it has ended
-    found = _below(run.info.artifact_uri, "")
+    found = {}
+    for prefix, root in _roots(client, run_id).items():
+        found |= _below(root, prefix)
     found.pop(RECORD, None)
+    return found
+
+
+def _roots(client: MlflowClient, run_id: str) -> dict[str, str]:
+    """Where a run's files lie, by what comes before their names in a manifest: nothing, or a model's name and id."""
+    run = client.get_run(run_id)  # anew: its models are known only after it has ended
+    roots = {"": run.info.artifact_uri}
     for output in run.outputs.model_outputs if run.outputs else []:
         try:
             model = client.get_logged_model(output.model_id)
@@ -30,8 +42,8 @@ def of_run(client: MlflowClient, run_id: str) -> Manifest:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             continue  # deleted: its files are missing from what is found
-        found |= _below(model.artifact_location, f"{model.name} {model.model_id}/")
-    return found
+        roots[f"{model.name} {model.model_id}/"] = model.artifact_location
+    return roots
 
 
 def _below(root: str, prefix: str) -> Manifest:
@@ -82,3 +94,38 @@ def read_record(run: Run) -> dict:
         return json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{RECORD}"))
     except (MlflowException, ValueError):
         return {}
+
+
+def mend(client: MlflowClient, run: Run, spare_id: str) -> bool:
+    """Put back what a finished run has lost, as far as a newer run of the same step has written the very same; whether all is.
+
+    So what refers to the run, such as a version in Production, is whole again without being made anew.
+    """
+    then = read_record(run).get("artifacts", {})
+    if hash_of(then) != run.data.tags[tags.MANIFEST]:
+        return False
+    found, roots = of_run(client, run.info.run_id), _roots(client, run.info.run_id)
+    spare_roots = _roots(client, spare_id)
+    spares = {_without_id(path): (path, facts) for path, facts in of_run(client, spare_id).items()}
+    for path in (path for path, facts in then.items() if found.get(path) != facts):
+        spare, facts = spares.get(_without_id(path), ("", None))
+        root = _root_of(path, roots)
+        if facts != then[path] or facts[1] is None or root is None:
+            continue
+        prefix, name = root
+        spare_prefix, spare_name = _root_of(spare, spare_roots)
+        with TemporaryDirectory(prefix="dsgo-mend-") as folder:
+            local = get_artifact_repository(spare_roots[spare_prefix]).download_artifacts(spare_name, folder)
+            get_artifact_repository(roots[prefix]).log_artifact(local, posixpath.dirname(name) or None)
+    return hash_of(of_run(client, run.info.run_id)) == run.data.tags[tags.MANIFEST]
+
+
+def _without_id(path: str) -> str:
+    """`model m-…/MLmodel` as `model/MLmodel`: ids differ from run to run."""
+    return re.sub(r"^(\S+) m-[0-9a-f]+/", r"\1/", path)
+
+
+def _root_of(path: str, roots: Mapping[str, str]) -> tuple[str, str] | None:
+    """The prefix of a manifest's path and the rest; None if its model has been deleted."""
+    prefix = match[0] if (match := re.match(r"\S+ m-[0-9a-f]+/", path)) else ""
+    return (prefix, path.removeprefix(prefix)) if prefix in roots else None

@@ -42,13 +42,18 @@ def decide(client: MlflowClient, experiment_id: str, collection: str, step: Step
     now |= ingredients.inputs_of(step, runs)
     if step.addresses:
         return Decision(step, None, (f"what lies at {step.addresses[0]} may have changed",))
-    found = _finished(client, experiment_id, f"tags.`{tags.STEP_KEY}` = '{ingredients.hash_of(now)}'", most=5)
+    found = finished(client, experiment_id, ingredients.hash_of(now), most=5)
     why: tuple[str, ...] = ()
     for run in found:
         why = _unusable(client, run, runs)
         if not why:
             return Decision(step, run)
     return Decision(step, None, why or _changes(client, experiment_id, collection, step, now))
+
+
+def finished(client: MlflowClient, experiment_id: str, key: str, most: int) -> list[Run]:
+    """Finished runs with this key, the newest first."""
+    return _finished(client, experiment_id, f"tags.`{tags.STEP_KEY}` = '{key}'", most)
 
 
 def _finished(client: MlflowClient, experiment_id: str, condition: str, most: int) -> list[Run]:

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.tracking import MlflowClient
 
-from dsgo import ingredients, manifest, remains, tags
+from dsgo import ingredients, manifest, remains, reuse, tags
 from dsgo.errors import StepError
 from dsgo.ingredients import Step
 
@@ -78,7 +78,18 @@ def run_step(
         print(f"will run again next time, for something changed while it ran: {', '.join(changed)}", flush=True)
     else:
         manifest.note(client, run_id, made_of)
+        _mend_earlier(client, client.get_run(run_id))
     return client.get_run(run_id)
+
+
+def _mend_earlier(client: MlflowClient, run: Run) -> None:
+    """Let earlier runs with the same key, if files of theirs were lost, have them back from this one."""
+    for other in reuse.finished(client, run.info.experiment_id, run.data.tags[tags.STEP_KEY], most=5):
+        if other.info.run_id == run.info.run_id or tags.MANIFEST not in other.data.tags:
+            continue
+        if manifest.damage(client, other):
+            mended = manifest.mend(client, other, run.info.run_id)
+            print(f"run {other.info.run_id} {'is whole again' if mended else 'stays damaged'}", flush=True)
 
 
 def thread_limits(at_once: int) -> dict[str, str]:

@@ -83,8 +83,9 @@ def file_of(servers: Settings, run, path: str) -> Path:
 def test_what_a_killed_pipeline_has_left_is_ended_and_the_next_goes_on_where_it_was(toy, servers):
     process, steps = start_and_wait_in(toy, "left")
     process.kill()
-    process.communicate()
-    assert psutil.pid_exists(steps[0])  # an orphan
+    process.wait()  # its output stays open: the orphans have it
+    process.stdout.close()
+    assert psutil.pid_exists(steps[0])
     assert statuses(toy)["pipeline"] == ["RUNNING"]
     code, output = toy.run()
     assert code == 0, output
@@ -195,7 +196,20 @@ def test_damage_of_any_kind_is_noticed_by_content_and_the_step_runs_again(toy, s
     assert "source | reused run" in output
     assert "right | reused run" in output
     assert len(runs_of(toy, "left")) == 2
+    assert f"run {run.info.run_id} is whole again" not in output  # what its files were is lost with its record
     assert len(runs_of(toy, "end")) == 2  # its run refers to the damaged one
+
+
+def test_a_damaged_run_gets_its_files_back_and_what_refers_to_it_stands(toy, servers):
+    assert toy.run()[0] == 0
+    run = runs_of(toy, "left")[0]
+    file = file_of(servers, run, "left/second.txt")
+    file.unlink()
+    code, output = toy.run()
+    assert code == 0, output
+    assert f"run {run.info.run_id} is whole again" in output
+    assert file.read_text() == "left"
+    assert "end | reused run" in output
 
 
 def _plan(toy: Toy) -> list[reuse.Decision]:
