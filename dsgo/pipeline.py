@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from dsgo.collection import Collection, find
 from dsgo.errors import DSGoError, ServiceError, StepError
 from dsgo.settings import Settings, activate, prepare
 
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 LOOK_AGAIN_S = 0.2  # while an interrupted pipeline ends
 
 
@@ -96,8 +98,7 @@ def execute(settings: Settings, collection: Collection, data: str) -> None:
         with remains.marked(settings, collection.name):
             failed = _orchestrate(settings, collection, flow_file, order)
     except BaseException:
-        client.set_terminated(parent, "KILLED")
-        remains.end_runs(client, experiment_id)
+        _mark_killed(client, experiment_id, parent)
         raise
     client.set_terminated(parent, "FAILED" if failed else "FINISHED")
     if failed:
@@ -105,6 +106,20 @@ def execute(settings: Settings, collection: Collection, data: str) -> None:
         raise StepError(
             ", ".join(failed), "failed; what it said is above.", "Mend it and run again: finished steps are reused."
         )
+
+
+def _mark_killed(client, experiment_id: str, parent: str) -> None:
+    """Mark the runs of this pipeline, whose steps have been ended. Where the server does not answer, the next one does it."""
+    from mlflow.exceptions import MlflowException
+
+    os.environ[RETRIES] = "1"  # not minutes, when all is to end
+    try:
+        client.set_terminated(parent, "KILLED")
+        remains.end_runs(client, experiment_id)
+    except MlflowException as error:
+        _say(f"The runs could not be marked as killed; the next pipeline does it. {error}")
+    finally:
+        del os.environ[RETRIES]
 
 
 def experiment_of(client, collection: Collection) -> str:
