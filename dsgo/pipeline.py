@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 
 from dsgo import remains, services
 from dsgo.collection import Collection, find
@@ -239,12 +240,11 @@ def _orchestrate(settings: Settings, collection: Collection, flow_file, order: M
             return working.result()
         except BaseException:
             interrupts._received_interrupt["received"] = True  # so that it starts no more; there is no public way
-            try:
-                while not working.done():
+            while not working.done():
+                with suppress(KeyboardInterrupt):  # it is ending already
                     remains.end_processes(settings, collection.name)
                     wait([working], timeout=LOOK_AGAIN_S)
-            finally:
-                interrupts._received_interrupt["received"] = False
+            interrupts._received_interrupt["received"] = False
             raise
 
 
