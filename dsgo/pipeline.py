@@ -191,7 +191,7 @@ def explain(settings: Settings, *, collection: str, data: str) -> int:
     known = find(collection, settings.checkout)
     for row in services.status(settings):
         if row.name in ("ftp", "tracking") and row.state != "up":
-            raise ServiceError(row.name, "is not up, and knows what has been run.", "Start it: make up")
+            raise ServiceError(row.name, "is not up; only the servers know what has been run.", "Start them: make up")
     activate(settings)
     from mlflow.tracking import MlflowClient
 
