@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 
 from dsgo import remains, services
@@ -16,6 +17,7 @@ from dsgo.errors import DSGoError, ServiceError, StepError
 from dsgo.settings import Settings, activate, prepare
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+END_S = 30.0  # for Dagster to see that all its workers are gone
 LOOK_AGAIN_S = 0.2  # while an interrupted pipeline ends
 
 
@@ -217,7 +219,6 @@ def _orchestrate(settings: Settings, collection: Collection, flow_file, order: M
     has ended those under way.
     """
     import dagster as dg
-    from dagster._utils import interrupts
 
     from dsgo.flow import dagster_instance, job_reference
 
@@ -234,18 +235,25 @@ def _orchestrate(settings: Settings, collection: Collection, flow_file, order: M
             )
             return [event.step_key for event in result.all_events if event.is_step_failure]
 
-    with ThreadPoolExecutor(1, thread_name_prefix="dagster") as executor:
-        working = executor.submit(work)
+    outcome: Future[list[str]] = Future()
+
+    def report() -> None:
         try:
-            return working.result()
-        except BaseException:
-            interrupts._received_interrupt["received"] = True  # so that it starts no more; there is no public way
-            while not working.done():
-                with suppress(KeyboardInterrupt):  # it is ending already
-                    remains.end_processes(settings, collection.name)
-                    wait([working], timeout=LOOK_AGAIN_S)
-            interrupts._received_interrupt["received"] = False
-            raise
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=report, name="dagster", daemon=True).start()
+    try:
+        return outcome.result()
+    except BaseException:
+        # Dagster may start another worker for each that is killed. None gets as far as a run: importing takes seconds.
+        deadline = time.monotonic() + END_S
+        while not outcome.done() and time.monotonic() < deadline:
+            with suppress(KeyboardInterrupt):  # it is ending already
+                remains.end_processes(settings, collection.name)
+                wait([outcome], timeout=LOOK_AGAIN_S)
+        raise
 
 
 def show_scores(collection: Collection) -> None:
