@@ -19,7 +19,7 @@ NONE = No server runs: there is no environment yet to run one.
 # Recipes read these from the environment: a file name with spaces or quotes needs no escaping.
 export DATA COLLECTION LEVEL TO FROM
 
-.PHONY: help run tune test up down status restart serve dashboard report rollback ledger backup restore env lint lock bench clean
+.PHONY: help run explain tune test up down status restart serve dashboard report rollback ledger backup restore env lint lock bench clean
 
 help: ## show this list
 	@echo "make <command> [NAME=value …]"
@@ -28,6 +28,9 @@ help: ## show this list
 
 run: .venv/made ## run a pipeline, then report, dashboard and REST endpoint; DATA=sample | opsd | file.csv, LEVEL=PROD | DEV, COLLECTION=wind_solar
 	@$(DSGO) run --collection "$$COLLECTION" --data "$$DATA" --level "$$LEVEL"
+
+explain: .venv/made ## show for each step why `make run` with the same DATA and COLLECTION would run or reuse it
+	@$(DSGO) explain --collection "$$COLLECTION" --data "$$DATA" --level "$$LEVEL"
 
 tune: .venv/made ## search for better settings on the newest dataset; ARGS="--step random_forest --trials 20"
 	@$(DSGO) tune --collection "$$COLLECTION" $(ARGS)

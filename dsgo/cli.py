@@ -68,14 +68,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--to", default="", help="a new file, or a folder; default: the folder backups of the state")
     sub = add(_restore, "restore", "Replace all artifacts and databases by those of a backup; servers must be stopped.")
     sub.add_argument("file", help="a file that `backup` has written")
-    sub = add(_run, "run", "Run a collection's pipeline, from raw data to report, dashboard and REST endpoint.")
-    sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
-    sub.add_argument(
-        "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
-    )
-    sub.add_argument(
-        "--level", choices=["DEV", "PROD"], default="PROD", help="DEV: what passes the gate becomes challenger only"
-    )
+    for command, name, text in (
+        (_run, "run", "Run a collection's pipeline, from raw data to report, dashboard and REST endpoint."),
+        (_explain, "explain", "Show for each step of the pipeline why it would run or be reused."),
+    ):
+        sub = add(command, name, text)
+        sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
+        sub.add_argument(
+            "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
+        )
+        sub.add_argument(
+            "--level", choices=["DEV", "PROD"], default="PROD", help="DEV: what passes the gate becomes challenger only"
+        )
     sub = add(_rollback, "rollback", "Put back in Production what was there before the present version.")
     sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub.add_argument(
@@ -218,6 +222,14 @@ def _agree(settings: Settings) -> None:
         for sentence in promotion.repair(collection):
             _say(sentence)
         services.follow(settings, collection, _say)
+
+
+def _explain(settings: Settings, options: argparse.Namespace) -> int:
+    services.check_collection(settings, options.collection)
+    data = resolved_source(options.data)
+    from dsgo import pipeline
+
+    return pipeline.explain(settings, collection=options.collection, data=data, level=options.level)
 
 
 def _tune(settings: Settings, options: argparse.Namespace) -> None:

@@ -5,17 +5,22 @@ Dagster decides the order and how many run at once; MLflow Projects do the work.
 
 import importlib.util
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from dsgo.collection import Collection
+from dsgo.ingredients import Step
 from dsgo.settings import Settings
-from dsgo.steps import Step
+
+if TYPE_CHECKING:  # MLflow takes seconds to import
+    from mlflow.entities import Run
 
 AT_ONCE = 2
 ENV_MANAGER = "local"  # the locked environment; single projects can be run in environments of their own
@@ -30,6 +35,8 @@ class Order(dg.ConfigurableResource):
     data: str = "sample"
     level: str = "PROD"
     parent_run_id: str = ""
+    experiment_id: str = ""
+    done: dict[str, str] = {}  # noqa: RUF012 - step → run to reuse; a pydantic field
 
 
 StepsFor = Callable[..., Sequence[Step]]
@@ -64,38 +71,58 @@ def _asset(collection: Collection, steps_for: StepsFor, step: Step, priority: in
         description=f"One MLflow run of {step.project.name}; the value is its run id.",
     )
     def run(context: dg.AssetExecutionContext, order: Order, **upstream: str) -> str:
-        from mlflow.tracking import MlflowClient
-
-        from dsgo.steps import find_finished, key_of, run_step
-        from dsgo.tuned import with_settings
-
-        client = MlflowClient()
-        runs = {name: client.get_run(run_id) for name, run_id in upstream.items()}
-        wanted = with_settings(
-            next(each for each in steps_for(order.data, order.level) if each.name == step.name), runs
-        )
-        experiment_id = client.get_experiment_by_name(collection.experiment).experiment_id
-        with lines_named(step.name):
-            done, why = find_finished(client, experiment_id, key_of(wanted, runs))
-            if done is not None:
-                print(f"reused run {done.info.run_id}", flush=True)
-            else:
-                print(f"runs: {why}", flush=True)
-                done = run_step(
-                    wanted,
-                    runs,
-                    experiment=collection.experiment,
-                    collection=collection.name,
-                    parent=order.parent_run_id,
-                    env_manager=ENV_MANAGER,
-                    at_once=AT_ONCE,
-                )
-                seconds = (done.info.end_time - done.info.start_time) / 1000
-                print(f"finished in {seconds:.0f} s", flush=True)
-        context.add_output_metadata({"run_id": done.info.run_id})
-        return done.info.run_id
+        if step.name in order.done:
+            return order.done[step.name]
+        with lines_named(step.name), on_its_own():
+            run = _run(
+                collection,
+                next(each for each in steps_for(order.data, order.level) if each.name == step.name),
+                upstream,
+                order,
+            )
+        context.add_output_metadata({"run_id": run.info.run_id})
+        return run.info.run_id
 
     return run
+
+
+def _run(collection: Collection, step: Step, upstream: Mapping[str, str], order: Order) -> "Run":
+    """Reuse a finished run after all, if the steps before came out as they had, else run the step."""
+    from mlflow.tracking import MlflowClient
+
+    from dsgo.reuse import decide
+    from dsgo.steps import run_step
+    from dsgo.tuned import with_settings
+
+    client = MlflowClient()
+    runs = {name: client.get_run(run_id) for name, run_id in upstream.items()}
+    step = with_settings(step, runs)
+    decision = decide(client, order.experiment_id, collection.name, step, runs)
+    if decision.run is not None:
+        print(f"reused run {decision.run.info.run_id}", flush=True)
+        return decision.run
+    print(f"runs: {decision.in_short}", flush=True)
+    run = run_step(
+        step,
+        runs,
+        experiment_id=order.experiment_id,
+        collection=collection.name,
+        parent=order.parent_run_id,
+        env_manager=ENV_MANAGER,
+        at_once=AT_ONCE,
+    )
+    print(f"finished in {(run.info.end_time - run.info.start_time) / 1000:.0f} s", flush=True)
+    return run
+
+
+@contextmanager
+def on_its_own() -> Iterator[None]:
+    """Leave Ctrl-C, which a terminal sends to everybody, to the pipeline's process: that one ends the others in order."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -51,7 +51,16 @@ from dsgo.ftp_credentials import NO_LOGIN_REMEDY, Login, find_login, is_own_serv
 from dsgo.ftp_listing import Entry, list_directory
 from dsgo.ftp_names import absolute_path, is_hidden, relative_path
 from dsgo.ftp_progress import Progress, progress_bar
-from dsgo.ftp_transfer import NoSuchFile, NotVerified, download, download_bundle, upload, upload_bundle
+from dsgo.ftp_transfer import (
+    NoSuchFile,
+    NotVerified,
+    download,
+    download_bundle,
+    offers_sha256,
+    remote_sha256,
+    upload,
+    upload_bundle,
+)
 
 T = TypeVar("T")
 
@@ -196,6 +205,28 @@ class FTPArtifactRepository(ArtifactRepository):
         folder = relative + "/" if relative else ""
         entries = sorted(self._entries(self._remote(relative)) or [], key=itemgetter(0))
         return [FileInfo(folder + name, is_dir, size) for name, is_dir, size in entries if not is_hidden(name)]
+
+    def checksums(self) -> dict[str, tuple[int | None, str | None]]:
+        """Size in bytes and SHA-256, as the server sees them now, of all files below the artifact root by their paths.
+
+        Servers that cannot hash give None for the latter. Nothing is downloaded.
+        """
+        folders, files = [""], {}
+        for folder in folders:  # grows while it is walked
+            for item in self.list_artifacts(folder or None):
+                if item.is_dir:
+                    folders.append(item.path)
+                else:
+                    files[item.path] = (item.file_size, None)
+        if not self._run(self._root, offers_sha256):
+            return files
+
+        def hash_one(path: str) -> None:
+            remote, size = self._remote(path), files[path][0]
+            files[path] = size, self._run(remote, lambda connection: remote_sha256(connection, remote, size or 0))
+
+        self._each([partial(hash_one, path) for path in sorted(files, key=lambda path: -(files[path][0] or 0))])
+        return files
 
     def _is_directory(self, artifact_path: str | None) -> bool:
         remote = self._remote(self._relative(artifact_path))

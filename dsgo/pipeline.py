@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
 
-from dsgo import services
+from dsgo import remains, services
 from dsgo.collection import Collection, find
-from dsgo.errors import DSGoError, NoProductionModel, StepError
+from dsgo.errors import DSGoError, NoProductionModel, ServiceError, StepError
 from dsgo.settings import Settings, activate, prepare
+
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+END_S = 30.0  # for Dagster to see that all its workers are gone
+LOOK_AGAIN_S = 0.2  # while an interrupted pipeline ends
 
 
 def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") -> int:
@@ -30,14 +36,10 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
     """
     started = time.monotonic()
     known = find(collection, settings.checkout)
-    with _only_one(prepare(settings), collection):
+    with remains.terminated_as_interrupted(), remains.only_one(prepare(settings), collection):
         # The dashboard shows the models as they come.
         settings = services.up(settings, ("ftp", "tracking", "dashboard"), _say)
         activate(settings)
-        from dsgo import promotion
-
-        for sentence in promotion.repair(collection):
-            _say(sentence)
         execute(settings, known, data, level)
         from dsgo import registry
 
@@ -69,24 +71,30 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
     return 0
 
 
-def execute(settings: Settings, collection: Collection, data: str, level: str) -> dict:
-    """Run the steps that have no finished run to reuse; return the finished run of each step by name."""
+def execute(settings: Settings, collection: Collection, data: str, level: str) -> None:
+    """Run the steps that have no finished run to reuse. Only for who holds the collection's lock.
+
+    Raises:
+        StepError: a step failed.
+        KeyboardInterrupt: the pipeline was told to stop; nothing of it runs any more.
+    """
     from mlflow.tracking import MlflowClient
 
-    from dsgo import flow, tags
+    from dsgo import flow, promotion, tags
 
-    flow_file = collection.path.with_name("flow.py")
     client = MlflowClient()
-    if client.get_experiment_by_name(collection.experiment) is None:
-        client.create_experiment(collection.experiment)
-    steps = flow.load(flow_file).steps(data, level)
-    done, why = plan(steps, collection)
-    if len(done) == len(steps):
-        for step in steps:
-            _say(f"{step.name:>20} | reused run {done[step.name].info.run_id}")
-        return done
-    _say(f"{len(steps)} steps, at most 2 at once; to run: {', '.join(why)}")
-    experiment_id = client.get_experiment_by_name(collection.experiment).experiment_id
+    experiment_id = experiment_of(client, collection)
+    _clear_up(settings, collection, client, experiment_id)
+    for sentence in promotion.repair(collection.name):
+        _say(sentence)
+    flow_file = collection.path.with_name("flow.py")
+    decisions = plan(flow.load(flow_file).steps(data, level), collection)
+    done = {each.step.name: each.run.info.run_id for each in decisions if each.run}
+    for name, run_id in done.items():
+        _say(f"{name:>20} | reused run {run_id}")
+    if len(done) == len(decisions):
+        return
+    _say(f"to run, at most {flow.AT_ONCE} at once: {', '.join(each.step.name for each in decisions if not each.run)}")
     parent = client.create_run(
         experiment_id,
         run_name=f"pipeline {collection.name}",
@@ -94,61 +102,169 @@ def execute(settings: Settings, collection: Collection, data: str, level: str) -
             tags.COLLECTION: collection.name,
             tags.STEP: "pipeline",
             tags.CODE_VERSION: tags.code_version(settings.checkout),
+            tags.PROCESS: remains.identity(),
         },
-    )
+    ).info.run_id
+    order = {"data": data, "level": level, "parent_run_id": parent, "experiment_id": experiment_id, "done": done}
     try:
-        failed = _orchestrate(settings, flow_file, data, level, parent.info.run_id)
+        with remains.marked(settings, collection.name):
+            failed = _orchestrate(settings, collection, flow_file, order)
     except BaseException:
-        client.set_terminated(parent.info.run_id, "KILLED")
+        _mark_killed(client, experiment_id, parent)
         raise
-    client.set_terminated(parent.info.run_id, "FAILED" if failed else "FINISHED")
+    client.set_terminated(parent, "FAILED" if failed else "FINISHED")
     if failed:
+        remains.end_runs(client, experiment_id)
         raise StepError(
             ", ".join(failed), "failed; what it said is above.", "Mend it and run again: finished steps are reused."
         )
-    return plan(steps, collection)[0]
 
 
-def plan(steps: Sequence, collection: Collection) -> tuple[dict, dict[str, str]]:
-    """What can be reused (step → run), and why the other steps have to run."""
+def _mark_killed(client, experiment_id: str, parent: str) -> None:
+    """Mark the runs of this pipeline, whose steps have been ended. Where the server does not answer, the next one does it."""
+    from mlflow.exceptions import MlflowException
+
+    os.environ[RETRIES] = "1"  # not minutes, when all is to end
+    try:
+        client.set_terminated(parent, "KILLED")
+        remains.end_runs(client, experiment_id)
+    except MlflowException as error:
+        _say(f"The runs could not be marked as killed; the next pipeline does it. {error}")
+    finally:
+        del os.environ[RETRIES]
+
+
+def experiment_of(client, collection: Collection) -> str:
+    """Id of the collection's experiment, made if there is none yet.
+
+    Raises:
+        DSGoError: it has been deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name = collection.experiment
+    if client.get_experiment_by_name(name) is None:
+        try:
+            return client.create_experiment(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            # Another process has made it meanwhile.
+    experiment = client.get_experiment_by_name(name)
+    if experiment.lifecycle_stage != "active":
+        raise DSGoError(
+            f"The experiment {name} has been deleted.",
+            f"Restore it: mlflow experiments restore --experiment-id {experiment.experiment_id}",
+        )
+    return experiment.experiment_id
+
+
+def _clear_up(settings: Settings, collection: Collection, client, experiment_id: str) -> None:
+    """End what a killed pipeline has left: its processes must not write beside those of this one."""
+    if ended := remains.end_processes(settings, collection.name):
+        _say(f"ended what a killed pipeline had left running: {len(ended)} processes")
+    if killed := remains.end_runs(client, experiment_id):
+        _say(f"marked as killed what a killed pipeline had left open: runs {', '.join(killed)}")
+
+
+def plan(steps: Sequence, collection: Collection) -> list:
+    """Of each step, in order, whether a finished run is reused and why not (see `dsgo.reuse.Decision`)."""
     from mlflow.tracking import MlflowClient
 
-    from dsgo.steps import find_finished, key_of
+    from dsgo import reuse
     from dsgo.tuned import with_settings
 
     client = MlflowClient()
     experiment = client.get_experiment_by_name(collection.experiment)
-    done, why = {}, {}
+    decisions, done = [], {}
     for step in steps:
-        waiting = [name for name in step.upstream if name not in done]
-        if waiting:
-            why[step.name] = f"{', '.join(waiting)} has to run first"
-            continue
-        found, reason = find_finished(client, experiment.experiment_id, key_of(with_settings(step, done), done))
-        if found is None:
-            why[step.name] = reason
-        else:
-            done[step.name] = found
-    return done, why
+        if done.keys() >= set(step.upstream):
+            step = with_settings(step, done)
+        decision = reuse.decide(client, experiment.experiment_id, collection.name, step, done)
+        if decision.run is not None:
+            done[step.name] = decision.run
+        decisions.append(decision)
+    return decisions
 
 
-def _orchestrate(settings: Settings, flow_file, data: str, level: str, parent: str) -> list[str]:
-    """Let Dagster run the flow; return the names of the steps that failed."""
+def explain(settings: Settings, *, collection: str, data: str, level: str) -> int:
+    """Print for each step whether the next pipeline would reuse a run or run it, and why. Runs nothing, writes nothing.
+
+    Returns:
+        0.
+
+    Raises:
+        ServiceError: a server is down.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    known = find(collection, settings.checkout)
+    for row in services.status(settings):
+        if row.name in ("ftp", "tracking") and row.state != "up":
+            raise ServiceError(row.name, "is not up; only the servers know what has been run.", "Start them: make up")
+    activate(settings)
+    from mlflow.tracking import MlflowClient
+
+    from dsgo import flow
+
+    if MlflowClient().get_experiment_by_name(known.experiment) is None:
+        _say(f"Nothing of {collection} has been run yet: every step would.")
+        return 0
+    table = Table(
+        title=f"make run COLLECTION={collection} DATA={data} LEVEL={level}", title_justify="left", show_lines=True
+    )
+    for name in ("step", "would", "because"):
+        table.add_column(name, overflow="fold")
+    for each in plan(flow.load(known.path.with_name("flow.py")).steps(data, level), known):
+        reason = f"run {each.run.info.run_id} is finished and whole" if each.run else "\n".join(each.why)
+        table.add_row(each.step.name, "be reused" if each.run else "run", reason)
+    Console(width=None if sys.stdout.isatty() else 120).print(table, markup=False)
+    return 0
+
+
+def _orchestrate(settings: Settings, collection: Collection, flow_file, order: Mapping) -> list[str]:
+    """Let Dagster run the flow; return the names of the steps that failed.
+
+    Dagster works in a thread: in the main one it takes signals for itself, and goes on to the next steps when an interrupt
+    has ended those under way.
+    """
     import dagster as dg
 
     from dsgo.flow import dagster_instance, job_reference
 
-    with dagster_instance(settings) as instance:
-        result = dg.execute_job(
-            job_reference(flow_file),
-            instance=instance,
-            run_config={
-                "resources": {"order": {"config": {"data": data, "level": level, "parent_run_id": parent}}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            raise_on_error=False,
-        )
-        return [event.step_key for event in result.all_events if event.is_step_failure]
+    def work() -> list[str]:
+        with dagster_instance(settings) as instance:
+            result = dg.execute_job(
+                job_reference(flow_file),
+                instance=instance,
+                run_config={
+                    "resources": {"order": {"config": dict(order)}},
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
+                raise_on_error=False,
+            )
+            return [event.step_key for event in result.all_events if event.is_step_failure]
+
+    outcome: Future[list[str]] = Future()
+
+    def report() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=report, name="dagster", daemon=True).start()
+    try:
+        return outcome.result()
+    except BaseException:
+        # Dagster may start another worker for each that is killed. None gets as far as a run: importing takes seconds.
+        deadline = time.monotonic() + END_S
+        while not outcome.done() and time.monotonic() < deadline:
+            with suppress(KeyboardInterrupt):  # it is ending already
+                remains.end_processes(settings, collection.name)
+                wait([outcome], timeout=LOOK_AGAIN_S)
+        raise
 
 
 def show_scores(collection: Collection) -> None:
@@ -193,19 +309,6 @@ def addresses(settings: Settings, report: str) -> Mapping[str, str]:
         "Artifacts": settings.artifact_root,
         "Weekly report": report,
     }
-
-
-@contextlib.contextmanager
-def _only_one(settings: Settings, collection: str) -> Iterator[None]:
-    """Refuse a second pipeline of the same collection: both would do the same work and race for Production."""
-    with (settings.home / f"pipeline-{collection}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DSGoError(
-                f"A pipeline of {collection} is running already in {settings.home}.", "Wait until it has ended."
-            ) from None
-        yield
 
 
 def _say(line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cloudpickle
 import mlflow
 import pandas as pd
 from sklearn.base import BaseEstimator
@@ -98,10 +100,13 @@ class Training:
         model = self.fit(regressor, self.table).calibrate(pd.concat([past.drop(columns="fold"), window]), self.table)
         print("logging the model and its evidence", flush=True)
         mlflow.log_params(dict(settings))
-        self._log_evidence(past, window, metrics)
-        self._log_evaluation(twin, past, window)
+        written = hashlib.sha256()  # all that later steps read: scores, predictions and both models
+        for part in (self._log_evidence(past, window, metrics), self._log_evaluation(twin, past, window)):
+            written.update(part)
         for name, forecaster in (("twin", twin), ("model", model)):
             self._log_model(name, forecaster)
+            written.update(cloudpickle.dumps(forecaster))
+        mlflow.set_tag(tags.OUTPUT_DIGEST, written.hexdigest())
 
     def fit(self, regressor: BaseEstimator, table: pd.DataFrame) -> Forecaster:
         """A forecaster around this regressor, trained on `table`."""
@@ -124,20 +129,21 @@ class Training:
         parts = [f"{t} RMSE {metrics[f'.{t}.rmse']:.3f}, skill {metrics[f'.{t}.skill']:.2f}" for t in self.targets]
         return "; ".join(parts)
 
-    def _log_evidence(self, past: pd.DataFrame, window: pd.DataFrame, metrics: Mapping[str, float]) -> None:
-        digest = hashlib.sha256()
+    def _log_evidence(self, past: pd.DataFrame, window: pd.DataFrame, metrics: Mapping[str, float]) -> bytes:
+        """Log and return the predictions and their metrics."""
+        written = []
         with TemporaryDirectory(prefix="dsgo-predictions-") as folder:
             for name, table in (("backtest", past), ("window", window)):
                 buffer = io.BytesIO()
                 table.to_parquet(buffer)
-                digest.update(buffer.getvalue())
+                written.append(buffer.getvalue())
                 (Path(folder) / f"{name}.parquet").write_bytes(buffer.getvalue())
             mlflow.log_artifacts(folder, "predictions")
         mlflow.log_metrics(dict(metrics))
-        mlflow.set_tag(tags.OUTPUT_DIGEST, digest.hexdigest())
+        return b"".join([*written, _text(metrics)])
 
-    def _log_evaluation(self, twin: Forecaster, past: pd.DataFrame, window: pd.DataFrame) -> None:
-        """Where the forecasts can be trusted and what they rest on, as tables and pictures."""
+    def _log_evaluation(self, twin: Forecaster, past: pd.DataFrame, window: pd.DataFrame) -> bytes:
+        """Where the forecasts can be trusted and what they rest on, as tables and pictures; returns the key figures."""
         scores = score_regimes({"backtest": past, "window": window}, self.table, self.info)
         subject = explain.subject(twin, self.table[self.table.index <= window.index[-1]], window.index)
         importance, contributions = explain.importance(subject), explain.contributions(subject)
@@ -150,7 +156,9 @@ class Training:
             diagnostics.draw_reliability(path / "reliability.png", scores, self.info)
             diagnostics.draw_residuals(path / "residuals.png", scores, self.info)
             mlflow.log_artifacts(folder, "evaluation")
-        mlflow.log_metrics(key_figures(scores))
+        figures = key_figures(scores)
+        mlflow.log_metrics(figures)
+        return _text(figures)
 
     def _log_model(self, name: str, forecaster: Forecaster) -> None:
         logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # it warns that a pickle is a pickle
@@ -165,6 +173,10 @@ class Training:
                 tags.TRAINED_TO: forecaster.trained_to.isoformat(),
             },
         )
+
+
+def _text(metrics: Mapping[str, float]) -> bytes:
+    return json.dumps(dict(metrics), sort_keys=True, default=float).encode()
 
 
 def train(

@@ -18,7 +18,8 @@ from dsgo import space, tags
 from dsgo.collection import Collection
 from dsgo.errors import DSGoError, StepError
 from dsgo.evaluation import plan
-from dsgo.steps import Step, end_run, thread_limits
+from dsgo.ingredients import Step
+from dsgo.steps import end_run, thread_limits
 from dsgo.tables import INFO_FILE
 
 ENTRY_POINT = "tune"

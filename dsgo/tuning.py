@@ -38,7 +38,8 @@ from dsgo import settings, space, tags
 from dsgo.command import main
 from dsgo.errors import SettingError, StepError
 from dsgo.evaluation import score_predictions
-from dsgo.steps import Step, end_run, key_of
+from dsgo.ingredients import Step, key_of
+from dsgo.steps import end_run
 from dsgo.training import Training, parser
 
 RANDOM_TRIALS = 5  # before the sampler follows what it has seen, and before any trial is given up

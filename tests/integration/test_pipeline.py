@@ -167,16 +167,29 @@ def test_a_second_run_reuses_every_step_and_trains_nothing(first, dsgo, data):
     assert sum(len(runs_of(step)) for step in STEPS) == before
 
 
-def test_a_damaged_artifact_is_noticed_and_only_its_step_runs_again(first, dsgo, servers, data):
+def test_why_each_step_is_reused_or_not_is_explained(first, dsgo, data):
+    done = dsgo("explain", "--data", str(data))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("be reused") == len(STEPS)
+    other = dsgo("explain", "--data", "sample")
+    assert f"data: {data.name} → sample" in other.stdout
+    assert other.stdout.count("after process_data") == len(STEPS) - 1
+
+
+def test_a_damaged_artifact_is_noticed_made_again_and_put_back(first, dsgo, servers, data):
     run = in_pipeline("linear_regression")
     before = len(runs_of("linear_regression"))
     path = servers.ftp_root / run.info.artifact_uri.removeprefix(f"ftp://127.0.0.1:{servers.ftp_port}/")
-    (path / "predictions" / "window.parquet").write_bytes(b"cut")
+    table = path / "predictions" / "window.parquet"
+    content = table.read_bytes()
+    table.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # as long as it was
     again = dsgo("run", "--data", str(data))
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "linear_regression | runs: artifacts of run" in again.stdout
+    assert "linear_regression | runs: predictions/window.parquet (damaged) of run" in again.stdout
     assert "linear_regression | finished" in again.stdout
-    for step in STEPS - {"linear_regression", "promote"}:
+    assert f"run {run.info.run_id} is whole again" in again.stdout
+    assert table.read_bytes() == content
+    for step in STEPS - {"linear_regression"}:
         assert f"{step} | reused run" in again.stdout
     assert len(runs_of("linear_regression")) == before + 1
 
