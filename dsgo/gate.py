@@ -2,7 +2,7 @@
 
 Candidates are tried in the order of their back-tests, which the window has no part in:
 
-- one that breaks a rule which stands for itself (evidence, kind of data, skill, coverage, bias) is refused without being
+- one that breaks a rule of its own (kind of data, rollback, evidence, skill, coverage, bias) is refused without being
   compared, and the next is tried;
 - one that is not shown to be better than the champion ends the search: the champion is kept if the interval of the
   difference holds 0, and the candidate refused if it is worse;
@@ -53,6 +53,7 @@ class Candidate:
         metrics: of the run.
         synthetic: the run's label.
         window: gives its twin's predictions on the window.
+        rolled_back: a person has taken its version out of Production.
     """
 
     step: str
@@ -60,6 +61,7 @@ class Candidate:
     metrics: Mapping[str, float]
     synthetic: bool
     window: Callable[[], pd.DataFrame]
+    rolled_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,8 @@ class _Judgement:
         asked = "recorded" if real_only else "any"
         return [
             ("kind of data", asked, lambda: (_kind(self.dataset), not (real_only and self.dataset.synthetic))),
+            # What a person has taken back, the next pipeline must not put there again on the same evidence.
+            ("taken back by a rollback", "no", lambda: _yes_or_no(self.candidate.rolled_back)),
             ("evidence", f"all {len(self.rows)} rows", self._complete),
         ]
 
@@ -321,6 +325,10 @@ def percent(measured: Measured) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
+
+
+def _yes_or_no(rolled_back: bool) -> tuple[str, bool]:
+    return "yes" if rolled_back else "no", not rolled_back
 
 
 def _kind(dataset: Dataset) -> str:

@@ -193,6 +193,22 @@ def in_production(rows: Sequence[Entry]) -> list[Entry]:
     return path
 
 
+def rolled_back(rows: Sequence[Entry]) -> set[str]:
+    """Training runs whose versions a rollback has taken out of Production, and nothing has put back since.
+
+    Args:
+        rows: of one collection, the oldest first, as `read` gives them.
+    """
+    changes = [row for row in rows if row.state == DONE and row.action in (PROMOTION, ROLLBACK, REPAIR, FOUND)]
+    taken: set[str] = set()
+    for place, row in enumerate(changes):
+        if row.action == ROLLBACK:
+            before, after = in_production(changes[:place]), in_production(changes[: place + 1])
+            taken |= {entry.evidence.run_id for entry in before} - {entry.evidence.run_id for entry in after}
+        taken.discard(row.evidence.run_id)
+    return taken
+
+
 def same(one: Entry, other: Entry) -> bool:
     """Whether two rows tell of the same version; the number alone could be that of a registry that is lost."""
     return (one.version, one.evidence.run_id) == (other.version, other.evidence.run_id)

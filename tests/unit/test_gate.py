@@ -73,7 +73,7 @@ def test_a_good_first_candidate_is_accepted_and_every_rule_is_shown():
     verdict = verdict_on(candidate())
     assert verdict.decision == ACCEPTED
     assert [rule.holds for rule in verdict.rules] == [True] * len(verdict.rules)
-    assert len(verdict.rules) == 2 + 3 * len(DATA.targets) + 1 + 3
+    assert len(verdict.rules) == 3 + 3 * len(DATA.targets) + 1 + 3
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_evidence_that_is_not_whole_refuses(spoil, message):
     assert verdict.decision == REFUSED
     assert broken(verdict) == ["evidence"]
     assert pd.Series([verdict.reason]).str.contains(message).all(), verdict.reason
-    assert [rule.holds for rule in verdict.rules[2:]] == [None] * (len(verdict.rules) - 2)
+    assert [rule.holds for rule in verdict.rules[3:]] == [None] * (len(verdict.rules) - 3)
 
 
 @pytest.mark.parametrize("name", ["rmse", "skill", "coverage80"])
@@ -275,7 +275,7 @@ def test_the_champion_itself_is_kept_with_its_rules():
     verdict = verdict_on(candidate(name="a"), champion(run_id="run-a"))
     assert verdict.decision == KEPT
     assert "in Production already" in verdict.reason
-    assert sum(rule.holds is True for rule in verdict.rules) == 2 + 3 * len(DATA.targets)
+    assert sum(rule.holds is True for rule in verdict.rules) == 3 + 3 * len(DATA.targets)
 
 
 def served(order: list[str], trial: Trial = GOOD_TRIAL):
@@ -316,3 +316,10 @@ def test_a_champion_that_breaks_a_rule_today_lets_the_next_be_tried():
     verdicts = judge(both, rival, DATA, RULES, lambda _: GOOD_TRIAL)
     assert [v.decision for v in verdicts] == [REFUSED, ACCEPTED]
     assert verdicts[0].reason.startswith("in Production as version 3, yet solar_GW")
+
+
+def test_what_was_taken_back_is_not_promoted_again_but_the_next_may_be():
+    taken = dataclasses.replace(candidate(predictions(own=0.1)), rolled_back=True)
+    verdicts = judge([taken, candidate(name="b")], None, DATA, RULES, lambda _: GOOD_TRIAL)
+    assert [verdict.decision for verdict in verdicts] == [REFUSED, ACCEPTED]
+    assert broken(verdicts[0]) == ["taken back by a rollback"]

@@ -195,6 +195,26 @@ def test_path_of_a_rollback(case: str) -> None:
     assert [row.version for row in ledger.in_production(rows)] == expected
 
 
+# what was done → the versions whose runs a rollback has taken back
+TAKEN = {
+    "nothing rolled back": ([(PROMOTION, 1), (PROMOTION, 2)], set()),
+    "back": ([(PROMOTION, 1), (PROMOTION, 2), (ROLLBACK, 1)], {2}),
+    "two back": ([(PROMOTION, 1), (PROMOTION, 2), (PROMOTION, 3), (ROLLBACK, 1)], {2, 3}),
+    "and forward again": ([(PROMOTION, 1), (PROMOTION, 2), (ROLLBACK, 1), (ROLLBACK, 2)], set()),
+    "another one since": ([(PROMOTION, 1), (PROMOTION, 2), (ROLLBACK, 1), (PROMOTION, 3)], {2}),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_a_rollback_has_taken_back(case: str) -> None:
+    done, expected = TAKEN[case]
+    rows = [
+        dataclasses.replace(entry(action, version), evidence=dataclasses.replace(EVIDENCE, run_id=f"run {version}"))
+        for action, version in done
+    ]
+    assert ledger.rolled_back(rows) == {f"run {version}" for version in expected}
+
+
 def test_what_is_not_done_counts_for_nothing() -> None:
     rows = [entry(version=1), entry(version=2, state=BEGUN), entry(version=3, state=UNDONE)]
     assert [row.version for row in ledger.in_production(rows)] == [1]

@@ -67,7 +67,8 @@ def promote() -> None:
     )
     for sentence in promotion.repair(dataset.collection):
         print(sentence, flush=True)
-    candidates = ranked(registry.named_candidates(dataset, options.candidates))
+    taken = ledger.rolled_back(ledger.read(dataset.collection))
+    candidates = ranked(registry.named_candidates(dataset, options.candidates), taken)
     champion = current_champion(dataset, options.give_up)
     verdicts = judge(
         candidates, champion, dataset, rules, lambda c: try_serving(f"runs:/{c.run_id}/model", dataset.table)
@@ -84,7 +85,7 @@ def parse_rules(text: str) -> Rules:
         raise SettingError("rules", text, f"YAML such as 'minimum_skill: 0.1' ({error})") from error
 
 
-def ranked(runs: Sequence[Run]) -> list[Candidate]:
+def ranked(runs: Sequence[Run], rolled_back: set[str]) -> list[Candidate]:
     """The runs as candidates, the best by back-test first; also logs them as the leaderboard."""
     board = registry.leaderboard_table(list(runs), {})
     mlflow.log_text(board.to_csv(index=False), "leaderboard.csv")
@@ -96,6 +97,7 @@ def ranked(runs: Sequence[Run]) -> list[Candidate]:
             metrics=run.data.metrics,
             synthetic={"true": True, "false": False}.get(run.data.tags.get(tags.SYNTHETIC)),
             window=partial(registry.load_predictions, run.info.run_id, "window"),
+            rolled_back=run.info.run_id in rolled_back,
         )
         for run in (by_id[run_id] for run_id in board["run_id"] if run_id)
     ]
