@@ -40,6 +40,9 @@ def check(smtp: Smtp) -> None:
             valid = ""
         if not valid:
             raise SettingError(f"DSGO_SMTP_{name}", address, "an address such as name@example.org")
+    for name, text in (("USER", smtp.user), ("PASSWORD", smtp.password)):
+        if not text.isascii():  # Python's client cannot send another
+            raise SettingError(f"DSGO_SMTP_{name}", "…", "of ASCII characters")
     if smtp.password and smtp.security == "none" and not _is_loopback(smtp.host):
         raise SettingError("DSGO_SMTP_SECURITY", smtp.security, "starttls or tls where there is a password")
 
