@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from urllib.parse import urlencode
 import pandas as pd
 
 from dsgo import tags
-from dsgo.errors import DataError, NoProductionModel, RegistryError
+from dsgo.errors import DataError, DSGoError, NoProductionModel, RegistryError
 from dsgo.settings import HOST, Settings
 from dsgo.tables import INFO_FILE, TABLE_FILE, Dataset, read_folder
 
@@ -48,9 +49,7 @@ class Production:
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Forecasts of `utc_timestamp` and inputs. Only MLflow can load the model: this imports it."""
-        from dsgo.registry import load_forecaster
-
-        return load_forecaster(self.model_uri).predict(frame)
+        return self.registry.forecaster(self.model_uri).predict(frame)
 
     def window(self) -> pd.DataFrame:
         """Out-of-sample predictions of the evaluated twin on the last window, with what was recorded."""
@@ -151,6 +150,24 @@ class RestRegistry:
                     (Path(folder) / name).write_bytes(self.artifact(run_id, f"{path}/{name}"))
                 self._datasets[uri] = read_folder(Path(folder), uri)
         return self._datasets[uri]
+
+    def forecaster(self, model_uri: str) -> Any:
+        """The model itself, loaded by MLflow.
+
+        Raises:
+            RegistryError: it cannot be loaded.
+        """
+        os.environ.update(self._settings.child_environment())
+        from mlflow.exceptions import MlflowException
+
+        from dsgo.registry import load_forecaster
+
+        try:
+            return load_forecaster(model_uri)
+        except DSGoError:
+            raise
+        except MlflowException as error:
+            raise RegistryError(f"The model {model_uri} cannot be loaded: {error}") from error
 
     def artifact(self, run_id: str, path: str, optional: bool = False) -> bytes | None:
         """One file that a run has left; None if it is `optional` and not there.
