@@ -202,9 +202,8 @@ def _draw(figure: ForecastFigure, axes: Any) -> None:
     axes.set_xlim(table.index[0], table.index[-1])
     axes.set_ylim(*figure.limits)
     axes.set_xticks(figure.days, ["\n".join(figure.day(day)) for day in figure.days])
-    ticks = axes.get_yticks()
-    decimals = _decimals(ticks)
-    axes.yaxis.set_major_formatter(lambda value, _: number(value, decimals))
+    # Asked for when they are drawn: how many ticks there are depends on the margins.
+    axes.yaxis.set_major_formatter(lambda value, _: number(value, _decimals(axes.get_yticks())))
     axes.set_ylabel(figure.unit)
     axes.set_xlabel(figure.time_title, color="#555555", fontsize="small")
     axes.grid(True)
@@ -218,7 +217,8 @@ def _draw(figure: ForecastFigure, axes: Any) -> None:
         handlelength=1.6,
         columnspacing=1.2,
     )
-    _set_margins(axes, widest=max(len(number(tick, decimals)) for tick in ticks))
+    ticks = axes.get_yticks()
+    _set_margins(axes, widest=max(len(number(tick, _decimals(ticks))) for tick in ticks))
 
 
 def _set_margins(axes: Any, widest: int) -> None:
@@ -228,7 +228,7 @@ def _set_margins(axes: Any, widest: int) -> None:
     """
     width, height = axes.figure.get_size_inches()
     text = axes.yaxis.label.get_size() / 72  # inches, as all below
-    left, right, top, bottom = (2.6 + 0.62 * widest) * text, 1.2 * text, 1.9 * text, 4.7 * text
+    left, right, top, bottom = (2.6 + 0.62 * widest) * text, 1.2 * text, 1.9 * text, 4.9 * text
     axes.figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
 
 

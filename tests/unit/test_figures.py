@@ -174,7 +174,13 @@ def test_only_the_lines_asked_for_are_drawn_and_told():
 
 
 @pytest.mark.parametrize(
-    ("values", "labels"), [([0, 2.4], {"0.5", "1.0"}), ([0, 9], {"2", "4"}), ([0, 0.024], {"0.005"})]
+    ("values", "labels"),
+    [
+        ([0, 2.4], {"1", "2"}),
+        ([0, 9000], {"2,000", "8,000"}),
+        ([0, 0.024], {"0.01", "0.02"}),
+        ([1, 1.5], {"1.2", "1.4"}),
+    ],
 )
 def test_the_value_axis_has_the_decimals_it_needs(values, labels):
     hours = pd.date_range("2016-06-20", periods=2, freq="1h", tz="Europe/Berlin")
