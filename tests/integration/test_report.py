@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typst
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from standins import INFO, Production, Registry, ledger_row, make_table
 
@@ -197,7 +197,9 @@ def test_the_pdf_is_tagged_and_of_two_pages(registry, tmp_path, capsys):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.text(st.characters(exclude_categories=("Cs",))))
+@given(st.text(st.characters(exclude_categories=("Cs",))) | st.text('"\\\\#$[]{}*_`</>u\\n '))
+@example('"')
+@example('\\\\" + read("/etc/hostname") + "')
 def test_no_value_becomes_markup_of_the_pdf(value):
     source = f"#metadata({create_report.typst_literal(value)}) <value>"
     (found,) = json.loads(typst.query(source.encode(), "<value>", ignore_system_fonts=True))
