@@ -80,6 +80,30 @@ def columns_of(dataset: Mapping[str, Any], role: str) -> list[str]:
     return [name for name, column in dataset["columns"].items() if column["role"] == role]
 
 
+def translated(info: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """A dataset's info with `title` and the columns' descriptions as the file `path` has them; unchanged without one.
+
+    The file lies beside `collection.yaml` and is called after the language: `de.yaml`. What it does not name stays.
+
+    Raises:
+        DataError: the file is no such YAML.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return info
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(path, f"cannot be read: {error}.") from error
+    names = content.get("columns", {}) if isinstance(content, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(text, str) for text in names.values()):
+        raise DataError(path, "holds no names.", "Write `title: …` and under `columns:` lines such as `wind_GW: …`.")
+    described = {
+        name: {**column, "description": names[name]} if name in names else column
+        for name, column in info["columns"].items()
+    }
+    return {**info, "title": str(content.get("title", info["title"])), "columns": described}
+
+
 def load(path: Path | str) -> Collection:
     """Read and check one `collection.yaml`.
 

@@ -7,6 +7,7 @@ DSGoError                 anything a user can mend: shown as one message, withou
 ├── StoreError            the FTP store refused or failed
 ├── ServiceError          a server does not start, answer or stop
 ├── BackupError           a backup cannot be written or restored
+├── MailError             a report cannot be sent
 ├── StepError             a step of a pipeline failed
 ├── RegistryError         the registry has not what was asked for
 │   └── NoProductionModel no version is in Production yet
@@ -80,6 +81,10 @@ class BackupError(DSGoError):
     def __init__(self, file: object, problem: str, remedy: str = "") -> None:
         self.file = str(file)
         super().__init__(f"{file}: {problem}", remedy)
+
+
+class MailError(DSGoError):
+    """A report cannot be sent. Never carries a credential."""
 
 
 class StepError(DSGoError):

@@ -1,15 +1,16 @@
-"""Table → figure, the same for the report (SVG) and the dashboard (Plotly).
+"""Table → figure, the same for the report (PNG, SVG) and the dashboard (Plotly).
 
-`describe` decides what is drawn and how; `svg` and `plotly_figure` only draw it.
+`describe` decides what is drawn and how; `png`, `svg` and `plotly_figure` only draw it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dsgo.language import ENGLISH, Language
 from dsgo.palette import BLUE, STYLE, VERMILION
-from dsgo.wording import quantity
+from dsgo.wording import between, quantity
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 BAND_OPACITY = 0.3
 DAYS_LABELLED = 8  # more labels than these run into each other on a phone
+WIDE = (7.2, 2.3)  # inches: the width of a page
+HALF = (3.6, 1.6)  # two beside each other, or a phone
+SMALL_PT = 7.0  # of the texts of a figure narrower than WIDE
+PNG_DPI = 200
+NOT_OF_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+PNG_COLOURS = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,10 @@ class ForecastFigure:
     title: str
     unit: str
     table: pd.DataFrame
+    lines: tuple[Line, ...] = LINES
+    language: Language = ENGLISH
+    note: str = ""
+    """What a picture that is passed on alone should say besides, such as the model's version."""
 
     @property
     def timezone(self) -> str:
@@ -64,7 +76,7 @@ class ForecastFigure:
     @property
     def limits(self) -> tuple[float, float]:
         """Ends of the value axis. It starts at zero unless that would squeeze the curves into its upper part."""
-        values = self.table.to_numpy()
+        values = self.table[["low", "high", *(line.column for line in self.lines)]].to_numpy()
         if not np.isfinite(values).any():
             return 0.0, 1.0
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -81,26 +93,45 @@ class ForecastFigure:
         return midnights[:: math.ceil(len(midnights) / DAYS_LABELLED) or 1]
 
     @property
+    def time_title(self) -> str:
+        """Title of the time axis, with the year that its labels leave out."""
+        years = f"{self.table.index[0].year}/{self.table.index[-1].year % 100:02d}"
+        if self.table.index[0].year == self.table.index[-1].year:
+            years = str(self.table.index[0].year)
+        title = f"{self.language.say('Local time')} ({self.timezone}), {years}"
+        return f"{title} · {self.note}" if self.note else title
+
+    def day(self, moment: pd.Timestamp) -> tuple[str, str]:
+        """The two lines of a day's label: `Mon`, `20 Jun`."""
+        language = self.language
+        date = f"{moment.day}{language.after_day} {language.short_months[moment.month - 1]}"
+        return language.short_weekdays[moment.weekday()], date
+
+    @property
     def alternative(self) -> str:
         """The figure in words, for who cannot see it."""
-        first, last = (f"{moment:%A %d %B %Y %H:%M}" for moment in (self.table.index[0], self.table.index[-1]))
-        words = f"{self.title}: forecast with its {BAND_NAME} and recorded values, {first} to {last} ({self.timezone})."
-        for line in LINES:
+        language = self.language
+        names = [language.say(BAND_NAME), *(language.say(line.name) for line in self.lines)]
+        first, last = self.table.index[0], self.table.index[-1]
+        words = f"{self.title}: {language.listed(names)}, "
+        ends = [f"{language.weekday(end)} {language.date(end)} {end:%H:%M}" for end in (first, last)]
+        words += f"{language.say('{low} to {high}', low=ends[0], high=ends[1])} ({self.timezone})."
+        for line in self.lines:
             values = self.table[line.column].dropna()
             if values.empty:
-                words += f" {line.name}: no values."
+                words += f" {language.say(line.name)}: {language.say('no values')}."
             else:
-                low, high = (quantity(value, self.unit) for value in (values.min(), values.max()))
-                words += f" {line.name}: {low} to {high}."
-        return words
+                words += f" {language.say(line.name)}: {between(values.min(), values.max(), self.unit, language)}."
+        return f"{words} {self.note}".strip()
 
 
-def describe(table: pd.DataFrame, target: str, info: Mapping[str, Any]) -> ForecastFigure:
+def describe(table: pd.DataFrame, target: str, info: Mapping[str, Any], **how: Any) -> ForecastFigure:
     """What to draw for `target`.
 
     Args:
         table: index `utc_timestamp` without holes; columns `T`, `T_forecast`, `T_p10`, `T_p90` of the target.
         info: the dataset's: `columns` with units and descriptions, `timezone`.
+        how: `lines`, `language` and `note` of the figure.
     """
     column = info["columns"][target]
     description = column.get("description") or target
@@ -111,51 +142,106 @@ def describe(table: pd.DataFrame, target: str, info: Mapping[str, Any]) -> Forec
         title=description[:1].upper() + description[1:],
         unit=column["unit"],
         table=drawn.tz_convert(info["timezone"]),
+        **how,
     )
 
 
-def svg(figure: ForecastFigure, name: str) -> str:
-    """The figure as one `<svg>` element for an HTML page, with a title for screen readers.
+def svg(figure: ForecastFigure, name: str, size: tuple[float, float] = WIDE) -> str:
+    """The figure as one `<svg>` element, with a title for screen readers.
 
-    Equal figures give equal text. `name` starts every id inside, so that figures of one page do not share one.
+    Equal figures give equal text. `name` starts every id inside, so that figures of one page do not share one. `size` is
+    in inches.
     """
-    # The object-oriented interface with the SVG canvas: pyplot would look for a display and keep every figure alive.
-    import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    style = {
-        **STYLE,
-        "svg.fonttype": "none",  # text stays text: small, searchable, in the page's own font
-        "svg.hashsalt": name,
-    }
-    with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", r"Glyph .* missing from font"
-        )  # only measured with it; the reader has another
-        canvas = FigureCanvasSVG(Figure(figsize=(8.6, 2.9), layout="constrained"))
-        axes = canvas.figure.add_subplot()
-        table, pixel = figure.table, 0.75  # points
-        axes.fill_between(table.index, table.low, table.high, color=BLUE, alpha=BAND_OPACITY, lw=0, label=BAND_NAME)
-        for line in LINES:
-            axes.plot(table.index, table[line.column], color=line.colour, lw=line.width * pixel, label=line.name)
-        axes.set_xlim(table.index[0], table.index[-1])
-        axes.set_ylim(*figure.limits)
-        axes.set_xticks(figure.days, [f"{day:%a}\n{day.day} {day:%b %Y}" for day in figure.days])
-        axes.set_ylabel(figure.unit)
-        axes.set_xlabel(f"Local time ({figure.timezone})", color="#555555", fontsize=8)
-        axes.grid(True)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2)
+    # Text stays text: small, searchable, in the page's own font.
+    with _canvas(FigureCanvasSVG, figure, size, {"svg.fonttype": "none", "svg.hashsalt": name}) as canvas:
         text = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         canvas.print_svg(text, metadata={**nothing, "Title": figure.alternative})
     return _inline(text.getvalue(), name)
 
 
+def png(figure: ForecastFigure, size: tuple[float, float] = WIDE) -> bytes:
+    """The figure as a small PNG picture, sharp on paper. Equal figures give equal bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    with _canvas(FigureCanvasAgg, figure, size, {}) as canvas:
+        canvas.draw()
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    file = io.BytesIO()
+    picture.quantize(PNG_COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def _canvas(kind: type, figure: ForecastFigure, size: tuple[float, float], style: Mapping[str, Any]) -> Iterator[Any]:
+    """A canvas of Matplotlib with the figure drawn on it, under the style that it has to be printed with.
+
+    The object-oriented interface: pyplot would look for a display and keep every figure alive.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    small = {} if size[0] >= WIDE[0] else {"font.size": SMALL_PT}
+    with mpl.rc_context({**STYLE, **small, **style}), warnings.catch_warnings():
+        # Only measured with it; the reader has another.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        canvas = kind(Figure(figsize=size, dpi=PNG_DPI if kind.__name__.endswith("Agg") else 72))
+        _draw(figure, canvas.figure.add_subplot())
+        yield canvas
+
+
+def _draw(figure: ForecastFigure, axes: Any) -> None:
+    table, pixel = figure.table, 0.75  # points
+    say, number = figure.language.say, figure.language.number
+    axes.fill_between(table.index, table.low, table.high, color=BLUE, alpha=BAND_OPACITY, lw=0, label=say(BAND_NAME))
+    for line in figure.lines:
+        axes.plot(table.index, table[line.column], color=line.colour, lw=line.width * pixel, label=say(line.name))
+    axes.set_xlim(table.index[0], table.index[-1])
+    axes.set_ylim(*figure.limits)
+    axes.set_xticks(figure.days, ["\n".join(figure.day(day)) for day in figure.days])
+    # Asked for when they are drawn: how many ticks there are depends on the margins.
+    axes.yaxis.set_major_formatter(lambda value, _: number(value, _decimals(axes.get_yticks())))
+    axes.set_ylabel(figure.unit)
+    axes.set_xlabel(figure.time_title, color="#555555", fontsize="small")
+    axes.grid(True)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        frameon=False,
+        borderaxespad=0.2,
+        borderpad=0.2,
+        handlelength=1.6,
+        columnspacing=1.2,
+    )
+    ticks = axes.get_yticks()
+    _set_margins(axes, widest=max(len(number(tick, _decimals(ticks))) for tick in ticks))
+
+
+def _set_margins(axes: Any, widest: int) -> None:
+    """Room for the texts around the axes. Matplotlib's own layouts find it by drawing everything twice.
+
+    `widest` is the number of characters of the longest label of the value axis.
+    """
+    width, height = axes.figure.get_size_inches()
+    text = axes.yaxis.label.get_size() / 72  # inches, as all below
+    left, right, top, bottom = (2.6 + 0.62 * widest) * text, 1.2 * text, 1.9 * text, 4.9 * text
+    axes.figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+
+
+def _decimals(ticks: np.ndarray) -> int:
+    """How many decimals the ticks of an axis need."""
+    return next((count for count in range(9) if np.allclose(np.round(ticks, count), ticks, rtol=0, atol=1e-12)), 9)
+
+
 def _inline(document: str, name: str) -> str:
     """The `<svg>` element of an SVG document, made fit to share a page with others."""
     element = document[document.index("<svg") :].strip()
     element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.DOTALL)
+    element = NOT_OF_XML.sub("\N{REPLACEMENT CHARACTER}", element)
     element = re.sub(r'(\bid="|\burl\(#|\bhref="#)', rf"\g<1>{name}-", element)
     head, body = element.split(">", 1)
     head = re.sub(r'\s(width|height|version|xmlns:xlink)="[^"]*"', "", head)

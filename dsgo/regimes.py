@@ -18,10 +18,10 @@ import pandas as pd
 from dsgo.collection import columns_of
 from dsgo.evaluation import score_target
 from dsgo.features import DIM_W_M2, Features
+from dsgo.seasons import SEASONS
 from dsgo.sun import sine_of_elevation
 
 LOWER, UPPER = 0.10, 0.90  # what the intervals' ends are called after
-SEASONS = ("winter", "spring", "summer", "autumn")  # of three whole months each, as meteorologists count them
 CALM, STORM = 0.20, 0.95  # shares of the dataset's hours that are less windy
 CLOUDY, CLEAR = 0.4, 0.8  # clear-sky index
 FORECAST_BINS = 10

@@ -23,7 +23,24 @@ from dsgo.errors import SettingError
 HOST = "127.0.0.1"  # one spelling everywhere: MLflow compares hosts of artifact URIs letter by letter
 CHECKOUT = Path(__file__).resolve().parent.parent
 FTP_USER = "dsgo"
+SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}  # RFC 6409, RFC 8314, RFC 5321
 PASSIVE_PORTS = 40  # data connections that the FTP server can have open at once
+
+
+@dataclass(frozen=True)
+class Smtp:
+    """The mail server that reports are sent by, and to whom. `password` never shows in a repr."""
+
+    host: str = ""
+    port: int = 587
+    security: str = "starttls"
+    """`starttls`, `tls` or `none`."""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    ca: str = ""
+    """File with the certificates that the server's is checked against; empty for the system's."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,7 @@ class Settings:
     ftp_tls: bool = False
     database_url: str = field(default="", repr=False)
     asked_by: str = ""
+    smtp: Smtp = Smtp()
     opsd_url: str = "https://data.open-power-system-data.org"
     checkout: Path = CHECKOUT
 
@@ -94,7 +112,12 @@ class Settings:
 
         A backup copies them in this order: a ledger that is older than the registry has nothing that the registry lacks.
         """
-        return (self.application_database, self.tracking_database)
+        return (self.application_database, self.tracking_database, self.outbox)
+
+    @property
+    def outbox(self) -> Path:
+        """SQLite file that tells which reports have been sent to whom."""
+        return self.home / "sent.db"
 
     @property
     def backups(self) -> Path:
@@ -195,11 +218,33 @@ def _database_url(values: Mapping[str, str | None]) -> str:
     return text
 
 
+def _smtp(values: Mapping[str, str | None]) -> Smtp:
+    def text(name: str) -> str:
+        return (values.get(f"DSGO_SMTP_{name}") or "").strip()
+
+    security = text("SECURITY").lower() or Smtp.security
+    if security not in SMTP_PORTS:
+        raise SettingError("DSGO_SMTP_SECURITY", security, f"one of {', '.join(SMTP_PORTS)}")
+    port = text("PORT") or str(SMTP_PORTS[security])
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65_535):
+        raise SettingError("DSGO_SMTP_PORT", port, "a port number from 1 to 65535")
+    return Smtp(
+        host=text("HOST"),
+        port=int(port),
+        security=security,
+        user=text("USER"),
+        password=values.get("DSGO_SMTP_PASSWORD") or "",
+        sender=text("SENDER"),
+        recipients=tuple(dict.fromkeys(filter(None, (part.strip() for part in text("RECIPIENTS").split(","))))),
+        ca=text("CA"),
+    )
+
+
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings in force. Reads `environ` (the process's by default) over `$DSGO_HOME/.env`.
 
     Raises:
-        SettingError: a port is no number from 1024 to 65535, two services share one, or the database is of another kind.
+        SettingError: a port is no number from 1024 to 65535, two services share one, or a choice is none of those there are.
     """
     environ = os.environ if environ is None else environ
     home = Path(environ.get("DSGO_HOME") or CHECKOUT / ".dsgo").expanduser().absolute()
@@ -224,6 +269,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         ftp_tls=_switch(values, "DSGO_FTP_TLS"),
+        smtp=_smtp(values),
         database_url=_database_url(values) or f"sqlite:///{home / 'dsgo.db'}",
         asked_by=values.get("DSGO_ASKED_BY") or "",
     )

@@ -112,7 +112,7 @@ def read_dataset(uri: Path | str) -> Dataset:
         DataError: nothing is there, a file is missing or damaged, or the table is not the one of its `dataset.yaml`.
     """
     if Path(uri).is_dir():
-        return _read_folder(Path(uri), str(uri))
+        return read_folder(Path(uri), str(uri))
     if ":/" not in str(uri):
         raise DataError(uri, "is no folder and no artifact URI.", "Give a URI such as runs:/<run id>/dataset.")
     from mlflow.artifacts import download_artifacts  # here: importing mlflow takes seconds
@@ -127,7 +127,7 @@ def read_dataset(uri: Path | str) -> Dataset:
             raise DataError(
                 uri, f"cannot be downloaded: {error}", "Give runs:/<run id>/dataset of a finished process_data run."
             ) from error
-        return _read_folder(Path(local), str(uri))
+        return read_folder(Path(local), str(uri))
 
 
 def check_inputs(
@@ -162,7 +162,8 @@ def check_inputs(
     return timestamps, checked
 
 
-def _read_folder(folder: Path, name: str) -> Dataset:
+def read_folder(folder: Path, name: str) -> Dataset:
+    """Read a dataset from a folder that errors call `name`. Raises as `read_dataset` does."""
     contents = {}
     for file in (INFO_FILE, TABLE_FILE):
         try:

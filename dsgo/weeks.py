@@ -10,6 +10,7 @@ from datetime import date, timedelta
 import pandas as pd
 
 from dsgo.errors import DSGoError
+from dsgo.language import ENGLISH, Language
 
 
 @dataclass(frozen=True, order=True)
@@ -65,14 +66,16 @@ class Week:
     @property
     def words(self) -> str:
         """The days of the week, such as `20–26 June 2016`."""
-        first, last = self.monday, self.sunday
-        head = str(first.day)
-        if first.month != last.month:
-            head += f" {first:%B}"
-        if first.year != last.year:
-            head += f" {first.year}"
-        dash = "–" if head.isdecimal() else " – "
-        return f"{head}{dash}{last.day} {last:%B} {last.year}"
+        return self.days(ENGLISH)
+
+    def days(self, language: Language) -> str:
+        """The days of the week in a language."""
+        return language.days(self.monday, self.sunday)
+
+    @property
+    def next(self) -> Week:
+        """The week after."""
+        return Week(*(self.monday + timedelta(days=7)).isocalendar()[:2])
 
     def hours(self, timezone: str, frequency: str = "1h", unit: str = "us") -> pd.DatetimeIndex:
         """Every time stamp of the week in UTC: 168 when hourly, one less or more when the clocks change.

@@ -7,21 +7,18 @@ from typing import Any
 
 import pandas as pd
 
+from dsgo.language import ENGLISH, Language
 from dsgo.review import Score, Usual, utc
 
 NONE = "–"
 SPACE = "\N{NO-BREAK SPACE}"
 
 
-def quantity(value: float, unit: str) -> str:
+def quantity(value: float, unit: str, language: Language = ENGLISH) -> str:
     """A value with its unit, to three significant digits: `1.23 GW`, `4,530 MW`. A dash where there is none."""
     if not math.isfinite(value):
         return NONE
-    return f"{_sign(f'{value:,.{_decimals(value)}f}') if value else 0}{SPACE}{unit}"
-
-
-def _sign(number: str) -> str:
-    return number.replace("-", "\N{MINUS SIGN}")
+    return f"{language.number(value, _decimals(value)) if value else 0}{SPACE}{unit}"
 
 
 def _decimals(value: float) -> int:
@@ -29,20 +26,20 @@ def _decimals(value: float) -> int:
     return min(max(2 - math.floor(math.log10(rounded)), 0), 9)
 
 
-def percent(share: float) -> str:
+def percent(share: float, language: Language = ENGLISH) -> str:
     """A share as a whole percentage: `81 %`."""
     if not math.isfinite(share):
         return NONE
-    return f"{_sign(f'{round(share * 100)}')}{SPACE}%"
+    return f"{language.number(round(share * 100))}{SPACE}%"
 
 
-def moment(time: Any) -> str:
+def moment(time: Any, language: Language = ENGLISH) -> str:
     """A moment to the minute: `4 July 2016, 12:03 UTC`."""
     time = utc(time)
-    return f"{time.day} {time:%B %Y, %H:%M} UTC"
+    return f"{language.date(time)}, {time:%H:%M} UTC"
 
 
-def duration(length: str | pd.Timedelta) -> str:
+def duration(length: str | pd.Timedelta, language: Language = ENGLISH) -> str:
     """A length of time, to the minute, in the largest unit that divides it: `24 hours`, `7 days`, `90 minutes`."""
     minutes = pd.Timedelta(length) // pd.Timedelta(minutes=1)
     unit, size = "minute", 1
@@ -51,7 +48,7 @@ def duration(length: str | pd.Timedelta) -> str:
     if minutes % 1440 == 0 and minutes > 1440:  # one day stays 24 hours, as forecasters say
         unit, size = "day", 1440
     count = minutes // size
-    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    return f"{language.number(count)} {language.name(unit if count == 1 else f'{unit}s')}"
 
 
 def days_ago(time: Any, now: Any) -> str:
@@ -60,26 +57,45 @@ def days_ago(time: Any, now: Any) -> str:
     return {0: "today", 1: "yesterday"}.get(days, f"{days:,} days ago" if days > 0 else "in the future")
 
 
-def span(usual: Usual | None, unit: str) -> str:
+def between(low: float, high: float, unit: str, language: Language = ENGLISH) -> str:
+    """Two ends of a range."""
+    ends = {"low": quantity(low, unit, language), "high": quantity(high, unit, language)}
+    return language.say("{low} to {high}", **ends)
+
+
+def span(usual: Usual | None, unit: str, language: Language = ENGLISH) -> str:
     """The usual range of an error."""
-    return "too few weeks" if usual is None else f"{quantity(usual.low, unit)} to {quantity(usual.high, unit)}"
+    return language.say("too few weeks") if usual is None else between(usual.low, usual.high, unit, language)
 
 
-def pair(score: Score | None, measure: str, unit: str) -> tuple[str, str]:
+def pair(score: Score | None, measure: str, unit: str, language: Language = ENGLISH) -> tuple[str, str]:
     """A measure (`mae` or `rmse`) of the model and of the naive baseline."""
     if score is None:
         return NONE, NONE
-    return quantity(getattr(score, measure), unit), quantity(getattr(score, f"naive_{measure}"), unit)
+    own, naive = getattr(score, measure), getattr(score, f"naive_{measure}")
+    return quantity(own, unit, language), quantity(naive, unit, language)
 
 
-def verdict(score: Score | None, usual: Usual | None, unit: str) -> str:
+def place(score: Score, usual: Usual) -> str:
+    """Where an error lies: `below`, `within` or `above` its usual range."""
+    return "below" if score.rmse < usual.low else "above" if score.rmse > usual.high else "within"
+
+
+def verdict(score: Score | None, usual: Usual | None, unit: str, language: Language = ENGLISH) -> str:
     """How the forecast did, in a sentence or two."""
     if score is None:
-        return "No hour of this span can be scored."
-    better = "less than" if score.rmse < score.naive_rmse else "no better than"
-    rmse, naive = pair(score, "rmse", unit)
-    words = f"The forecast missed by {rmse} (RMSE), {better} the naive baseline’s {naive}."
+        return language.say("No hour of this span can be scored.")
+    rmse, naive = pair(score, "rmse", unit, language)
+    words = language.say(
+        "The forecast missed by {rmse} (RMSE), less than the naive baseline’s {naive}."
+        if score.rmse < score.naive_rmse
+        else "The forecast missed by {rmse} (RMSE), no better than the naive baseline’s {naive}.",
+        rmse=rmse,
+        naive=naive,
+    )
     if usual is None:
-        return f"{words} There are too few other weeks to say what is usual."
-    place = "below" if score.rmse < usual.low else "above" if score.rmse > usual.high else "within"
-    return f"{words} That is {place} the usual weekly range of {span(usual, unit)}."
+        return f"{words} {language.say('There are too few other weeks to say what is usual.')}"
+    where = language.say(
+        f"That is {place(score, usual)} the usual weekly range of {{span}}.", span=span(usual, unit, language)
+    )
+    return f"{words} {where}"

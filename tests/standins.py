@@ -17,6 +17,7 @@ INFO = {
     "timestamp": "utc_timestamp",
     "timezone": "Europe/Berlin",
     "frequency": "1h",
+    "location": {"latitude": 51.1, "longitude": 10.4},
     "naive": {"name": "persistence_24h", "lag": "24h"},
     "columns": {
         "solar_GW": {"role": "target", "unit": "GW", "description": "solar power, national mean of the hour"},
@@ -27,7 +28,7 @@ INFO = {
     "source": {"kind": "sample", "name": "generated sample", "sha256": "ab" * 32},
     "synthetic": False,
     "repairs": [
-        {"fault": "repeated_hour", "count": 3, "first": "2013-10-27T01:00:00+00:00", "handling": "kept the first"},
+        {"fault": "repeated hour", "count": 3, "first": "2013-10-27T01:00:00+00:00", "handling": "kept the first"},
     ],
     "sha256": "cd" * 32,
 }
@@ -96,6 +97,21 @@ class Production:
         targets = tuple(name for name, column in self.info["columns"].items() if column["role"] == "target")
         return make_window(self.table, targets=targets)[: self.trained_to]
 
+    def regimes(self) -> pd.DataFrame | None:
+        """Two seasons and all hours of each target in the window, and a row that belongs to the back-test."""
+        rows = []
+        for span, regime, value in (
+            ("window", "season", "spring"),
+            ("window", "season", "winter"),
+            ("window", "all", "all"),
+            ("window", "hour", "00"),
+            ("backtest", "all", "all"),
+        ):
+            for target in (name for name, column in self.info["columns"].items() if column["role"] == "target"):
+                scores = {"n": 1234, "rmse": 1.5, "naive_rmse": 3.0, "skill": 0.5, "coverage80": 0.79, "width80": 2.25}
+                rows.append({"span": span, "target": target, "regime": regime, "value": value, **scores})
+        return pd.DataFrame(rows)
+
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Three times the wind speed as wind, its tenth as solar: easy to check, and only from inputs."""
         self.predicted.append(frame)
@@ -106,17 +122,30 @@ class Production:
         return pd.DataFrame(parts)
 
 
+def ledger_row(time: str, version: int, replaced: int | None, **changes: Any) -> dict[str, Any]:
+    """A row of `RestRegistry.promotions`."""
+    row = {"time": pd.Timestamp(time), "action": "promotion", "version": version, "replaced": replaced, "reason": ""}
+    row |= {"step": "gradient_boosting", "trained_to": "2016-06-30T23:00:00+00:00", "data_digest": "cd" * 32}
+    return row | changes
+
+
 class Registry:
     """What `dsgo.registry` answers; each collection's answer can be set, also to an exception to be raised."""
 
     def __init__(self, **productions: Production | Exception) -> None:
         self.productions: dict[str, Production | Exception] = dict(productions)
         self.boards: dict[str, pd.DataFrame | Exception] = {}
+        self.ledger = pd.DataFrame(
+            [ledger_row("2016-07-04T12:03Z", 3, 2), ledger_row("2016-01-04T08:00Z", 2, 1, trained_to="")], dtype=object
+        )
         self.loads = 0
 
     def load_production(self, collection: str) -> Production:
         self.loads += 1
         return self._answer(self.productions.get(collection, NoProductionModel(collection)))
+
+    def promotions(self, collection: str) -> pd.DataFrame:
+        return self.ledger
 
     def leaderboard(self, collection: str) -> pd.DataFrame:
         return self._answer(self.boards.get(collection, pd.DataFrame(columns=["model", "run_id", "version", "stage"])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,7 +16,9 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from dsgo import registry, tags
+from dsgo import ledger, registry, tags
+from dsgo.errors import DataError, NoProductionModel, RegistryError
+from dsgo.rest_registry import RestRegistry
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MODELS = {"keras_mlp", "kernel_ridge", "random_forest", "gradient_boosting", "linear_regression", "ensemble"}
@@ -240,3 +243,44 @@ def test_an_unusable_file_ends_in_one_message_and_no_finished_run(first, dsgo, t
     assert "error: Step process_data" in done.stderr
     finished = [run for run in runs_of("process_data")[: -before or None] if run.info.status == "FINISHED"]
     assert finished == []
+
+
+def test_what_the_report_reads_over_http_is_what_mlflow_reads(first, servers, monkeypatch):
+    over_http, by_mlflow = RestRegistry(servers).load_production("wind_solar"), registry.load_production("wind_solar")
+    for name in by_mlflow.__dataclass_fields__:
+        assert getattr(over_http, name) == getattr(by_mlflow, name), name
+    pd.testing.assert_frame_equal(over_http.window(), by_mlflow.window())
+    own, other = over_http.dataset(), by_mlflow.dataset()
+    assert own.info == other.info
+    pd.testing.assert_frame_equal(own.table, other.table)
+    assert {"window", "backtest"} <= set(over_http.regimes()["span"])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # the report's own process does not have it
+    asked = own.table[own.inputs].tail(48).reset_index(names="utc_timestamp")
+    pd.testing.assert_frame_equal(over_http.predict(asked), by_mlflow.predict(asked))
+
+
+def test_promotions_are_told_over_http_the_newest_first(first, servers):
+    rows = RestRegistry(servers).promotions("wind_solar")
+    done = [row for row in ledger.read("wind_solar") if row.action == ledger.PROMOTION and row.state == ledger.DONE]
+    assert list(rows["version"]) == [row.version for row in reversed(done)]
+    assert rows["replaced"].iloc[-1] is None and set(rows["action"]) == {"promotion"}
+    newest = MlflowClient().get_model_version("wind_solar", str(rows["version"].iloc[0]))
+    assert rows["trained_to"].iloc[0] == newest.tags[tags.TRAINED_TO]
+
+
+def test_what_is_not_there_is_said_over_http(first, servers, free_ports):
+    asked = RestRegistry(servers)
+    run_id = asked.load_production("wind_solar").run_id
+    with pytest.raises(NoProductionModel, match="'moon'"):
+        asked.load_production("moon")
+    assert asked.promotions("moon").empty
+    with pytest.raises(DataError, match=f"runs:/{run_id}/nothing.csv: cannot be downloaded"):
+        asked.artifact(run_id, "nothing.csv")
+    assert asked.artifact(run_id, "nothing.csv", optional=True) is None
+    with pytest.raises(RegistryError, match="models:/wind_solar/999"):
+        asked.forecaster("models:/wind_solar/999")
+    with pytest.raises(DataError, match=f"runs:/{run_id}/predictions"):
+        asked.dataset(f"runs:/{run_id}/predictions")
+    (port,) = free_ports(1)
+    with pytest.raises(RegistryError, match=r"does not answer.*make up"):
+        RestRegistry(dataclasses.replace(servers, tracking_port=port)).load_production("wind_solar")

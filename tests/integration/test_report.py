@@ -1,4 +1,7 @@
+import base64
 import copy
+import itertools
+import json
 import os
 import re
 import subprocess
@@ -8,8 +11,12 @@ from pathlib import Path
 
 import create_report
 import numpy as np
+import pandas as pd
 import pytest
-from standins import INFO, Production, Registry, make_table
+import typst
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from standins import INFO, Production, Registry, ledger_row, make_table
 
 from dsgo.review import review
 from dsgo.wording import quantity
@@ -19,16 +26,25 @@ HOSTILE = "<script>alert('x')</script>{{ 7 * 7 }} & \"q\""
 
 
 def report(registry, output, *options, capsys):
-    """Exit code, standard output and standard error of the command."""
+    """Exit code, the last line of standard output (the page's path) and standard error of the command."""
     code = create_report.main(["--collection", "wind_solar", "--output", str(output), *options], registry)
     captured = capsys.readouterr()
-    return code, captured.out.strip(), captured.err.strip()
+    lines = captured.out.strip().splitlines()
+    assert len(lines) == (0 if code else 2)
+    return code, lines[-1] if lines else "", captured.err.strip()
+
+
+def page_of(registry, output, *options, capsys):
+    """The page that the command writes."""
+    code, path, error = report(registry, output, *options, capsys=capsys)
+    assert (code, error) == (0, "")
+    return Page(Path(path).read_text(encoding="utf-8"))
 
 
 class Page(HTMLParser):
     """Elements with their attributes, and the text as a reader sees it."""
 
-    VOID = frozenset({"meta", "br", "link", "img"})
+    VOID = frozenset({"meta", "br", "link", "img", "source"})
 
     def __init__(self, html):
         super().__init__()
@@ -68,8 +84,14 @@ def test_a_report_of_the_newest_complete_week_is_written_and_its_path_printed(re
         "German wind and solar power",
         "20–26 June 2016",
         "version 3 (gradient boosting), in Production since 4 July 2016, 12:03 UTC",
-        "4 April 2016, 00:00 UTC to 30 June 2016, 23:00 UTC",
-        "the value recorded 24 hours earlier",
+        "learned from 4 April 2016, 00:00 UTC to 30 June 2016, 23:00 UTC",
+        "Naive baseline: the value recorded 24 hours earlier.",
+        "Both forecasts were closer than the naive baseline.",
+        "Next week’s forecast: 27 June – 3 July 2016",
+        "4 July 2016, 12:03 UTC: version 3 (gradient boosting) went into Production in place of version 2.",
+        "The data have all 168 hours of the week.",
+        "The season so far: summer 2016",
+        "season: spring 1,234 1.50 GW 3.00 GW 50 % 79 % 2.25 GW",
         "by the evaluated twin of version 3",
         "trained only on hours before 1 May 2016, 00:00 UTC",
         "repeated hour 3 27 October 2013, 01:00 UTC kept the first",
@@ -79,7 +101,8 @@ def test_a_report_of_the_newest_complete_week_is_written_and_its_path_printed(re
     ):
         assert words in page.text
     assert "Synthetic" not in page.text and "Incomplete" not in page.text
-    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["wind_solar_2016-W25.html"]
+    written = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
+    assert written == ["wind_solar_2016-W25.html", "wind_solar_2016-W25.pdf"]
 
 
 def test_the_scores_are_those_of_the_week_in_the_targets_unit(registry, tmp_path, capsys):
@@ -104,7 +127,9 @@ def test_equal_input_gives_equal_bytes_in_another_process_too(registry, tmp_path
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], env=environment, check=True, timeout=120)
     _, here, _ = report(registry, tmp_path, capsys=capsys)
-    assert (tmp_path / "other" / Path(here).name).read_bytes() == Path(here).read_bytes()
+    for ending in (".html", ".pdf"):
+        there = tmp_path / "other" / Path(here).with_suffix(ending).name
+        assert there.read_bytes() == Path(here).with_suffix(ending).read_bytes()
 
 
 def test_the_file_needs_nothing_but_itself(registry, tmp_path, capsys):
@@ -112,13 +137,177 @@ def test_the_file_needs_nothing_but_itself(registry, tmp_path, capsys):
     html = Path(path).read_text()
     page = Page(html)
     tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "link", "img", "iframe", "object", "embed"}
-    addresses = [attributes.get(name, "#") for _, attributes in page.elements for name in ("href", "src", "action")]
-    assert all(address.startswith("#") for address in addresses)
-    assert set(re.findall(r"https?://[^\"' <]+", html)) == {"http://www.w3.org/2000/svg"}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "svg"}
+    names = ("href", "src", "srcset", "action", "background")
+    addresses = [attributes[name] for _, attributes in page.elements for name in names if name in attributes]
+    assert len(addresses) == 8 and all(address.startswith("data:image/") for address in addresses)
+    inside = "".join(base64.b64decode(address.partition(",")[2]).decode("latin-1") for address in addresses)
+    assert set(re.findall(r"https?://[^\"' <]+", html + inside)) == {"http://www.w3.org/2000/svg"}
     assert len(html.encode()) < 1_000_000
-    pictures = [attributes for tag, attributes in page.elements if tag == "svg"]
-    assert len(pictures) == 2 and all(picture["role"] == "img" for picture in pictures)
+    assert len(Path(path).with_suffix(".pdf").read_bytes()) < 1_000_000
+
+
+def test_the_page_says_everything_without_pictures_and_styles(registry, tmp_path, capsys):
+    page = page_of(registry, tmp_path, capsys=capsys)
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert re.search(
+            r"(Solar|Wind) power.*Monday 2\d June 2016 .*\sGW to .*\sGW\..*version 3, recorded data", picture["alt"]
+        )
+    html = next(attributes for tag, attributes in page.elements if tag == "html")
+    assert html["lang"] == "en"
+    tables = [attributes for tag, attributes in page.elements if tag == "table"]
+    layout = [table for table in tables if table.get("role") == "presentation"]
+    captions = sum(tag == "caption" for tag, _ in page.elements)
+    assert len(layout) == 2 and captions == len(tables) - 2
+    heads = [attributes.get("scope") for tag, attributes in page.elements if tag == "th"]
+    assert heads and set(heads) == {"col", "row"}
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and all(next_ <= level + 1 for level, next_ in itertools.pairwise(levels))
+    for tag, attributes in page.elements:  # mail clients drop these
+        assert not re.search(r"display:\s*(flex|grid)|position:|float:|var\(", attributes.get("style") or ""), tag
+
+
+def test_colours_of_text_can_be_read(registry, tmp_path, capsys):
+    html = Path(report(registry, tmp_path, capsys=capsys)[1]).read_text()
+    texts = set(re.findall(r"[;\"]color:#(\w{6})", html))
+    grounds = set(re.findall(r"background:#(\w{6})", html))
+    assert texts and grounds
+
+    def luminance(colour):
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for text in texts:
+        for ground in grounds:  # WCAG 2.2, 1.4.3
+            assert (luminance(ground) + 0.05) / (luminance(text) + 0.05) >= 4.5, (text, ground)
+
+
+def test_the_pdf_is_tagged_and_of_two_pages(registry, tmp_path, capsys):
+    for code in ("en", "de"):
+        _, path, _ = report(registry, tmp_path, "--language", code, capsys=capsys)
+        pdf = Path(path).with_suffix(".pdf").read_bytes()
+        assert pdf.startswith(b"%PDF-")
+        assert f"/Lang({code})".encode() in pdf and b"/StructTreeRoot" in pdf and b"/Marked true" in pdf
+        assert len(re.findall(rb"/Type/Page\b(?!s)", pdf)) == 2
+        assert pdf.count(b"/Alt") == 4
+        assert b"CreationDate" not in pdf
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.text(st.characters(exclude_categories=("Cs",))) | st.text('"\\\\#$[]{}*_`</>u\\n '))
+@example('"')
+@example('\\\\" + read("/etc/hostname") + "')
+def test_no_value_becomes_markup_of_the_pdf(value):
+    source = f"#metadata({create_report.typst_literal(value)}) <value>"
+    (found,) = json.loads(typst.query(source.encode(), "<value>", ignore_system_fonts=True))
+    assert found["value"].replace("\N{ZERO WIDTH SPACE}", "") == value.replace("\N{ZERO WIDTH SPACE}", "")
+
+
+def test_a_german_report_is_german_throughout(tmp_path, capsys):
+    repairs = [
+        {"fault": "absent hours", "count": 1234, "first": "2016-05-01T10:00:00+00:00", "handling": "left absent"},
+        {"fault": "wind_GW just below 0 GW", "count": 1, "first": "line 7", "handling": "set to 0: within noise"},
+    ]
+    registry = Registry(wind_solar=Production(info={**INFO, "repairs": repairs}))
+    page = page_of(registry, tmp_path, "--language", "de", capsys=capsys)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "wind_solar_2016-W25_de.html",
+        "wind_solar_2016-W25_de.pdf",
+    ]
+    html = next(attributes for tag, attributes in page.elements if tag == "html")
+    assert html["lang"] == "de"
+    for words in (
+        "Wind- und Solarstrom in Deutschland",
+        "Woche 2016-W25: 20.–26. Juni 2016",
+        "Beide Vorhersagen waren genauer als der naive Vergleich.",
+        "in Produktion seit 4. Juli 2016, 12:03 UTC",
+        "fehlende Stunden 1.234 1. Mai 2016, 10:00 UTC fehlend gelassen",
+        "wind_GW knapp unter 0 GW 1 line 7 auf 0 gesetzt: im Rauschen",
+        "Jahreszeit: Frühling 1.234 1,50 GW 3,00 GW 50 % 79 % 2,25 GW",
+    ):
+        assert words in page.text
+    alternatives = " ".join(attributes["alt"] for tag, attributes in page.elements if tag == "img")
+    assert "80-%-Intervall, Vorhersage und Gemessen, Montag 20. Juni 2016 00:00 bis Sonntag 26. Juni" in alternatives
+    pictures = [attributes["srcset"] for tag, attributes in page.elements if tag == "source"]
+    drawn = " ".join(base64.b64decode(picture.partition(",")[2]).decode() for picture in pictures)
+    assert {"Vorhersage", "Gemessen", "Mo", "Ortszeit (Europe/Berlin), 2016 · Version 3, gemessene Daten"} <= set(
+        re.findall(r">([^<>]+)</text>", drawn)
+    )
+    english = re.findall(r"\b(?:the|of|and|with|hours?|week|forecast|version)\b", page.text + alternatives)
+    assert english == []
+    assert re.findall(r"\d\.\d+\sGW", page.text + alternatives) == [], "decimal commas only"
+
+
+def test_what_cannot_be_forecast_of_the_next_week_is_said(tmp_path, capsys):
+    table = make_table(end="2016-06-26T21:00")  # the last hour of the week
+    page = page_of(
+        Registry(wind_solar=Production(table=table, trained_to="2016-06-26T21:00Z")), tmp_path, capsys=capsys
+    )
+    assert (
+        "There is no forecast yet: the data end on 26 June 2016, 21:00 UTC, and hold no inputs after that (wind"
+        in page.text
+    )
+    assert sum(tag == "img" for tag, _ in page.elements) == 2
+    window = Production().window()[:"2016-06-26T21:00Z"]  # the data go on, but the version has learned from the rest
+    page = page_of(Registry(wind_solar=Production(window_table=window)), tmp_path, capsys=capsys)
+    assert "no forecast to show: version 3 has learned from these days" in page.text
+
+
+def test_the_next_weeks_forecast_is_out_of_sample_and_as_far_as_there_are_inputs(registry, tmp_path, capsys):
+    page = page_of(registry, tmp_path, capsys=capsys)
+    assert (
+        "Forecast of 98 of the week’s 168 hours" in page.text and "by the evaluated twin of version 3 from" in page.text
+    )
+    forecast = registry.productions["wind_solar"].window()["2016-06-26T22:00Z":]["wind_GW_forecast"]
+    peak = forecast.idxmax().tz_convert("Europe/Berlin")
+    expected = f"{quantity(forecast.mean(), 'GW')} on average, at most {quantity(forecast.max(), 'GW')} on {peak:%A}"
+    assert expected.replace("\N{NO-BREAK SPACE}", " ") in page.text
+    pictures = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
+    assert ["Recorded" in alt for alt in pictures] == [False, False, True, True]
+    early = Production(trained_to="2016-06-22T21:00:00+00:00")
+    assert "made out of sample by version 3 itself" in page_of(Registry(wind_solar=early), tmp_path, capsys=capsys).text
+
+
+def test_the_season_is_compared_with_the_same_days_of_earlier_years(tmp_path, capsys):
+    table = make_table(start="2013-12-01", end="2016-06-30T23:00")
+    table.loc[:"2016-05-31T21:00Z", "wind_GW"] += 100.0  # earlier summers had more
+    page = page_of(Registry(wind_solar=Production(table=table)), tmp_path, capsys=capsys)
+    assert "Wind power on land and at sea: " in page.text and "less than in any earlier year (" in page.text
+    rows = re.findall(r"(201\d) 1–26 June \1 (\S+ GW) (\S+ GW)", page.text)
+    assert [row[0] for row in rows] == ["2016", "2015", "2014"]
+    local = table.tz_convert("Europe/Berlin")
+    for year, solar, wind in rows:
+        days = local[f"{year}-06-01" : f"{year}-06-26"]
+        assert [solar, wind] == [
+            quantity(days[name].mean(), "GW").replace("\xa0", " ") for name in ("solar_GW", "wind_GW")
+        ]
+
+
+def test_what_changed_is_told_from_any_ledger(registry, tmp_path, capsys):
+    rows = [
+        ledger_row("2016-07-05T10:00Z", 2, 3, action="rollback", reason="Asked for by the operator.", trained_to=None),
+        ledger_row("2016-07-04T12:03Z", 3, None),
+    ]
+    registry.ledger = pd.DataFrame(rows, dtype=object)
+    text = page_of(registry, tmp_path, capsys=capsys).text
+    assert "5 July 2016, 10:00 UTC: rollback to version 2. Asked for by the operator." in text
+    assert (
+        "version 3 (gradient boosting) was the first to go into Production. It has learned from data to 30 June 2016"
+        in text
+    )
+    registry.ledger = registry.ledger.iloc[:0]
+    assert "What changed The data have all 168 hours" in page_of(registry, tmp_path, capsys=capsys).text
+
+
+def test_missing_hours_and_missing_scores_are_said(tmp_path, capsys):
+    production = Production(table=make_table().drop(pd.date_range("2016-06-22", periods=5, freq="1h", tz="UTC")))
+    production.regimes = lambda: None
+    text = page_of(Registry(wind_solar=production), tmp_path, "--week", "2016-W25", capsys=capsys).text
+    assert "5 of the week’s 168 hours are missing in the data." in text
+    assert "The run of this version has left no scores by regime." in text
 
 
 def test_synthetic_data_are_called_synthetic(tmp_path, capsys):
@@ -142,7 +331,7 @@ def test_a_week_after_training_is_forecast_by_the_version_itself(tmp_path, capsy
     assert "The other 96 hours were forecast by version 3 itself" in text
     _, path, _ = report(Registry(wind_solar=production), tmp_path, "--week", "2016-W26", capsys=capsys)
     text = Page(Path(path).read_text()).text
-    assert "The week was forecast by version 3 itself, which has learned from nothing after 22 June 2016, 21:00" in text
+    assert "the week was forecast by version 3 itself, which has learned from nothing after 22 June 2016, 21:00" in text
     assert "twin" not in text
 
 
@@ -167,6 +356,19 @@ def test_names_from_data_stay_text(tmp_path, capsys):
     page = Page(Path(path).read_text())
     assert not {tag for tag, _ in page.elements} & {"script", "i"}
     assert page.text.count("alert('x')") >= 7 and "{{ 7 * 7 }}" in page.text
+    assert Path(path).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "風力 ⚡ \u202eevil\u202c ﷽", "a\x00b\x1b[31m", '#import "@preview/x:1.0.0" $1$ \\']
+)
+def test_odd_names_are_written_whole(name, tmp_path, capsys):
+    info = copy.deepcopy(INFO)
+    info["title"] = name
+    info["columns"]["wind_GW"] |= {"description": name, "unit": name[:40]}
+    page = page_of(Registry(wind_solar=Production(info=info, step=name)), tmp_path, capsys=capsys)
+    assert name.replace("\x00", "\ufffd") in page.text.replace("\x00", "\ufffd")
+    assert (tmp_path / "wind_solar_2016-W25.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize(
@@ -225,10 +427,22 @@ def test_a_report_cut_short_leaves_the_old_one(registry, tmp_path, capsys, monke
     assert old.read_text() == "the old report" and list(tmp_path.iterdir()) == [old]
 
 
+def test_the_report_needs_no_mlflow(tmp_path):
+    code = "import sys, create_report, standins; registry = standins.Registry(wind_solar=standins.Production());"
+    code += "create_report.main(['--collection', 'wind_solar', '--output', sys.argv[1]], registry);"
+    code += (
+        "sys.exit(', '.join({'mlflow', 'sklearn', 'scipy', 'matplotlib.pyplot', 'sqlalchemy'} & set(sys.modules)) or 0)"
+    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "report"), str(ROOT / "tests")])
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"imported: {done.stderr}"
+
+
 def test_the_default_folder_lies_in_the_home_of_the_copy(registry, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DSGO_HOME", str(tmp_path))
     assert create_report.main(["--collection", "wind_solar"], registry) == 0
-    assert Path(capsys.readouterr().out.strip()) == tmp_path / "reports" / "wind_solar_2016-W25.html"
+    assert Path(capsys.readouterr().out.splitlines()[-1]) == tmp_path / "reports" / "wind_solar_2016-W25.html"
 
 
 def test_a_tracking_server_that_is_down_is_said_at_once(tmp_path, free_ports, capsys, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dsgo.collection import find, load
+from dsgo.collection import find, load, translated
 from dsgo.errors import DataError, DSGoError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -72,3 +72,31 @@ def test_a_file_that_is_no_collection_is_refused(tmp_path, text, message):
 def test_an_absent_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         load(tmp_path / "collection.yaml")
+
+
+INFO = {"title": "Power", "columns": {"a": {"unit": "GW", "description": "one"}, "b": {"unit": "GW"}}, "rows": 3}
+
+
+def test_names_of_another_language_replace_what_they_name_and_nothing_else(tmp_path):
+    (tmp_path / "de.yaml").write_text("title: Strom\ncolumns: {a: eins, unknown: x}\n", encoding="utf-8")
+    info = translated(INFO, tmp_path / "de.yaml")
+    assert info == {
+        "title": "Strom",
+        "columns": {"a": {"unit": "GW", "description": "eins"}, "b": {"unit": "GW"}},
+        "rows": 3,
+    }
+    assert INFO["columns"]["a"]["description"] == "one"
+    assert translated(INFO, tmp_path / "fr.yaml") == INFO
+
+
+@pytest.mark.parametrize("content", ["- a list", "columns: [a]", "columns: {a: 1}", "title: [", "", b"\xff"])
+def test_a_file_of_names_that_cannot_be_used_is_named(tmp_path, content):
+    file = tmp_path / "de.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=r"de\.yaml"):
+        translated(INFO, file)
+
+
+def test_the_shipped_names_are_of_columns_that_there_are():
+    names = yaml.safe_load(SHIPPED.with_name("de.yaml").read_text(encoding="utf-8"))
+    assert set(names["columns"]) == set(find("wind_solar", CHECKOUT).columns)

@@ -1,3 +1,5 @@
+import dataclasses
+import io
 import json
 import re
 from xml.etree import ElementTree
@@ -5,9 +7,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 from standins import INFO, Production
 
 from dsgo import figures
+from dsgo.language import GERMAN
 from dsgo.review import review
 from dsgo.weeks import Week
 
@@ -16,9 +21,10 @@ HOSTILE = '<script>alert("x")</script> & $\\frac{1}$ %{y} 風'
 
 
 def drawn(target="wind_GW", week="2016-W25", **changes):
+    how = {name: changes.pop(name) for name in ("lines", "language", "note") if name in changes}
     info = {**INFO, "columns": {**INFO["columns"], target: {**INFO["columns"][target], **changes}}}
     reviewed = review(Production(info=info))
-    return figures.describe(reviewed.over(reviewed.hours(Week.parse(week))), target, info)
+    return figures.describe(reviewed.over(reviewed.hours(Week.parse(week))), target, info, **how)
 
 
 def test_what_is_drawn_has_title_unit_and_local_time():
@@ -127,3 +133,62 @@ def test_long_spans_label_no_more_days_than_fit():
     reviewed = review(Production())
     figure = figures.describe(reviewed.over(reviewed.newest(pd.Timedelta(days=60))), "wind_GW", INFO)
     assert 4 <= len(figure.days) <= figures.DAYS_LABELLED
+
+
+def test_a_png_is_the_same_each_time_small_and_sharp():
+    first, second = (figures.png(drawn()) for _ in range(2))
+    assert first == second and len(first) < 60_000
+    with Image.open(io.BytesIO(first)) as picture:
+        assert picture.size == tuple(round(inches * figures.PNG_DPI) for inches in figures.WIDE)
+        assert "Software" not in picture.info
+
+
+@pytest.mark.parametrize("size", [figures.WIDE, figures.HALF])
+@pytest.mark.parametrize("scale", [1, 1e6])
+def test_no_text_of_a_picture_leaves_it(size, scale):
+    figure = drawn(lines=(figures.FORECAST, figures.RECORDED), note="version 3, synthetic data", language=GERMAN)
+    figure = dataclasses.replace(figure, table=figure.table * scale)
+    with figures._canvas(FigureCanvasAgg, figure, size, {}) as canvas:
+        canvas.draw()
+        box = canvas.figure.get_tightbbox(canvas.get_renderer())
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= size[0] and box.y1 <= size[1]
+
+
+def test_a_german_figure_has_german_labels_and_decimal_commas():
+    figure = drawn(language=GERMAN, note="Version 3, gemessene Daten")
+    figure = dataclasses.replace(figure, table=figure.table / 10)
+    texts = {element.text for element in ElementTree.fromstring(figures.svg(figure, "f")).iter(f"{SVG}text")}
+    assert {"Vorhersage", "Gemessen", "80-%-Intervall", "Mo", "20. Juni"} <= texts
+    assert "Ortszeit (Europe/Berlin), 2016 · Version 3, gemessene Daten" in texts
+    assert any(re.fullmatch(r"\d,\d", text) for text in texts) and not any(
+        re.fullmatch(r"\d\.\d", text) for text in texts
+    )
+
+
+def test_only_the_lines_asked_for_are_drawn_and_told():
+    figure = drawn(lines=(figures.FORECAST,))
+    text = figures.svg(figure, "f")
+    assert ">Forecast<" in text and ">Recorded<" not in text and "Recorded" not in figure.alternative
+    figure.table.recorded = 1e6
+    assert figure.limits[1] < 1000, "what is not drawn does not squeeze what is"
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([0, 2.4], {"1", "2"}),
+        ([0, 9000], {"2,000", "8,000"}),
+        ([0, 0.024], {"0.01", "0.02"}),
+        ([1, 1.5], {"1.2", "1.4"}),
+    ],
+)
+def test_the_value_axis_has_the_decimals_it_needs(values, labels):
+    hours = pd.date_range("2016-06-20", periods=2, freq="1h", tz="Europe/Berlin")
+    table = pd.DataFrame(dict.fromkeys(("recorded", "forecast", "low", "high"), values), index=hours, dtype=float)
+    figure = figures.ForecastFigure("x", "X", "GW", table)
+    texts = {element.text for element in ElementTree.fromstring(figures.svg(figure, "f")).iter(f"{SVG}text")}
+    assert labels <= texts
+
+
+def test_what_xml_cannot_hold_does_not_break_a_picture():
+    ElementTree.fromstring(figures.svg(drawn(description="a\x00b\x1b"), "f"))

@@ -1,0 +1,226 @@
+"""What is in Production, asked of the tracking server over HTTP alone: importing MLflow takes longer than a report.
+
+Answers as `dsgo.registry` does; `tests/integration/test_pipeline.py` holds one against the other.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+
+from dsgo import ledger, tags
+from dsgo.errors import DataError, DSGoError, NoProductionModel, RegistryError
+from dsgo.settings import HOST, Settings
+from dsgo.tables import INFO_FILE, TABLE_FILE, Dataset, read_folder
+
+ALIAS = "champion"
+TIMEOUT_S = 60.0
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second where the model has no such alias
+PROMOTIONS = ["time", "action", "version", "replaced", "reason", "step", "trained_to", "data_digest"]
+
+
+@dataclass(frozen=True)
+class Production:
+    """The version of a collection's model that is in Production: `dsgo.registry.Production` without MLflow."""
+
+    collection: str
+    version: int
+    run_id: str
+    model_uri: str
+    promoted_at: pd.Timestamp
+    trained_from: pd.Timestamp
+    trained_to: pd.Timestamp
+    synthetic: bool
+    data_digest: str
+    dataset_uri: str
+    step: str
+    scores: Mapping[str, float] = field(repr=False)
+    registry: RestRegistry = field(repr=False, compare=False)
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Forecasts of `utc_timestamp` and inputs. Only MLflow can load the model: this imports it."""
+        return self.registry.forecaster(self.model_uri).predict(frame)
+
+    def window(self) -> pd.DataFrame:
+        """Out-of-sample predictions of the evaluated twin on the last window, with what was recorded."""
+        return pd.read_parquet(io.BytesIO(self.registry.artifact(self.run_id, "predictions/window.parquet")))
+
+    def regimes(self) -> pd.DataFrame | None:
+        """Scores by regime, `evaluation/regimes.csv` of its run; None if it has left none."""
+        content = self.registry.artifact(self.run_id, "evaluation/regimes.csv", optional=True)
+        return None if content is None else pd.read_csv(io.BytesIO(content))
+
+    def dataset(self) -> Dataset:
+        """The dataset that the version has learned from."""
+        return self.registry.dataset(self.dataset_uri)
+
+
+class RestRegistry:
+    """The model registry of one copy of DSGo."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._datasets: dict[str, Dataset] = {}
+
+    def load_production(self, collection: str) -> Production:
+        """What is in Production now.
+
+        Raises:
+            NoProductionModel: nothing is.
+            RegistryError: the tracking server does not answer as it should.
+        """
+        answer = self._get("registered-models/alias", name=collection, alias=ALIAS)
+        if answer.get("error_code") in NOT_THERE:
+            raise NoProductionModel(collection)
+        version = self._expect(answer, "model_version")
+        known = _tags(version)
+        run = self._expect(self._get("runs/get", run_id=version["run_id"]), "run")
+        return Production(
+            collection=collection,
+            version=int(version["version"]),
+            run_id=version["run_id"],
+            model_uri=f"models:/{collection}/{version['version']}",
+            promoted_at=_time(version["last_updated_timestamp"]),
+            trained_from=pd.Timestamp(known[tags.TRAINED_FROM]),
+            trained_to=pd.Timestamp(known[tags.TRAINED_TO]),
+            synthetic=known[tags.SYNTHETIC] == "true",
+            data_digest=known[tags.DATA_DIGEST],
+            dataset_uri=known[tags.DATASET],
+            step=known[tags.STEP],
+            scores={metric["key"]: float(metric["value"]) for metric in run["data"].get("metrics", [])},
+            registry=self,
+        )
+
+    def promotions(self, collection: str) -> pd.DataFrame:
+        """What has gone into Production by a promotion or a rollback, the newest first, as the ledger has it.
+
+        Returns:
+            Columns `time`, `action`, `version`, `replaced` (None for the first), `reason` (a person's, for a rollback); and of
+            the version `step`, `trained_to`, `data_digest`.
+        """
+        known = self._version_tags(collection)
+        rows = []
+        for entry in reversed(ledger.read(collection)):
+            if entry.state != ledger.DONE or entry.action not in (ledger.PROMOTION, ledger.ROLLBACK):
+                continue
+            of_version = known.get(entry.version, {})
+            rows.append(
+                {
+                    "time": pd.Timestamp(entry.time),
+                    "action": entry.action,
+                    "version": entry.version,
+                    "replaced": entry.replaced,
+                    "reason": entry.evidence.reason if entry.action == ledger.ROLLBACK else "",
+                    "step": of_version.get(tags.STEP, ""),
+                    "trained_to": of_version.get(tags.TRAINED_TO, ""),
+                    "data_digest": entry.evidence.data_digest,
+                }
+            )
+        return pd.DataFrame(rows, columns=PROMOTIONS, dtype=object)
+
+    def _version_tags(self, collection: str) -> dict[int, dict[str, str]]:
+        """Tags of each version of the collection's model."""
+        found: list[dict[str, Any]] = []
+        page = ""
+        while True:
+            answer = self._get(
+                "model-versions/search", filter=f"name='{collection}'", max_results="1000", page_token=page
+            )
+            self._expect(answer, None)
+            found += answer.get("model_versions", [])
+            page = answer.get("next_page_token", "")
+            if not page:
+                return {int(version["version"]): _tags(version) for version in found}
+
+    def dataset(self, uri: str) -> Dataset:
+        """A dataset by its address `runs:/<run id>/<path>`.
+
+        Raises:
+            DataError: it is not there or damaged.
+        """
+        if uri not in self._datasets:
+            run_id, _, path = uri.removeprefix("runs:/").partition("/")
+            with tempfile.TemporaryDirectory(prefix="dsgo-dataset-") as folder:
+                for name in (INFO_FILE, TABLE_FILE):
+                    (Path(folder) / name).write_bytes(self.artifact(run_id, f"{path}/{name}"))
+                self._datasets[uri] = read_folder(Path(folder), uri)
+        return self._datasets[uri]
+
+    def forecaster(self, model_uri: str) -> Any:
+        """The model itself, loaded by MLflow.
+
+        Raises:
+            RegistryError: it cannot be loaded.
+        """
+        os.environ.update(self._settings.child_environment())
+        from mlflow.exceptions import MlflowException
+
+        from dsgo.registry import load_forecaster
+
+        try:
+            return load_forecaster(model_uri)
+        except DSGoError:
+            raise
+        except MlflowException as error:
+            raise RegistryError(f"The model {model_uri} cannot be loaded: {error}") from error
+
+    def artifact(self, run_id: str, path: str, optional: bool = False) -> bytes | None:
+        """One file that a run has left; None if it is `optional` and not there.
+
+        Raises:
+            DataError: it cannot be had.
+        """
+        status, content = self._ask("/get-artifact", {"run_id": run_id, "path": path})
+        if optional and status == 404:
+            return None
+        if status != 200:
+            said = content.decode(errors="replace")[:300]
+            raise DataError(
+                f"runs:/{run_id}/{path}", f"cannot be downloaded: {said}", "Is the FTP server up? `make up`."
+            )
+        return content
+
+    def _get(self, method: str, **query: str) -> dict[str, Any]:
+        _, content = self._ask(f"/api/2.0/mlflow/{method}", query)
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise self._no_answer(error) from error
+
+    def _ask(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(HOST, self._settings.tracking_port, timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", f"{path}?{urlencode(query)}")
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._no_answer(error) from error
+        finally:
+            connection.close()
+
+    def _no_answer(self, error: object) -> RegistryError:
+        where = self._settings.tracking_uri
+        return RegistryError(f"The tracking server at {where} does not answer: {error}.", "Start it with `make up`.")
+
+    def _expect(self, answer: dict[str, Any], key: str | None) -> dict[str, Any]:
+        if "error_code" in answer or (key and key not in answer):
+            raise RegistryError(f"The tracking server at {self._settings.tracking_uri} says: {answer}.")
+        return answer[key] if key else answer
+
+
+def _tags(version: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in version.get("tags", [])}
+
+
+def _time(milliseconds: str | int) -> pd.Timestamp:
+    return pd.Timestamp(int(milliseconds), unit="ms", tz="UTC")
