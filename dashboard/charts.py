@@ -180,14 +180,13 @@ def _years(figure: go.Figure, history: History, name: str, years: Sequence[int],
     others = table[[year for year in table if year not in years]]
     at = {"xaxis": f"x{axes}", "yaxis": f"y{axes}"}
     times = table.index.to_numpy()
-    if others.shape[1]:
-        words = f"{others.shape[1]} other years" if others.shape[1] > 1 else f"{others.columns[0]}"
+    if others.shape[1] > 1:
         low, high = others.min(axis=1).to_numpy(), others.max(axis=1).to_numpy()
-        _band(figure, times, low, high, words, GREY, 0.25, at, legend)
+        _band(figure, times, low, high, f"{others.shape[1]} other years", GREY, 0.25, at, legend)
     for place, year in enumerate(years):
         figure.add_scatter(
             x=_x(times),
-            y=table[year].to_numpy(dtype="float32") if year in table else [],
+            y=table[year].to_numpy(dtype="float32"),
             name=str(year),
             mode="lines",
             line={"color": SERIES[place], "width": 2, "dash": DASHES[place]},

@@ -77,10 +77,12 @@ class History:
         """Local clock time at which the last value's hour ends."""
         return (self.end + self.step).tz_convert(self.timezone).tz_localize(None)
 
-    @property
+    @functools.cached_property
     def years(self) -> list[int]:
-        """Calendar years that have a value, oldest first."""
-        return list(range(self.first.year, self.end.tz_convert(self.timezone).year + 1))
+        """Calendar years of which there is a week or more, oldest first; all there are where none has as much."""
+        days = self._days[self.names[0]].groupby(lambda day: day.year).size()
+        whole = days[days >= SMOOTHED_DAYS]
+        return list((whole if len(whole) else days).index)
 
     def unit(self, name: str) -> str:
         """Unit of a column or of its forecast."""
@@ -135,7 +137,11 @@ class History:
         for name in self.names:
             days = self._days[name].rolling(SMOOTHED_DAYS, center=True, min_periods=1).mean()
             day = pd.to_datetime({"year": 2000, "month": days.index.month, "day": days.index.day})
-            found[name] = days.groupby([day.to_numpy(), days.index.year.to_numpy()]).first().unstack()
+            table = days.groupby([day.to_numpy(), days.index.year.to_numpy()]).first().unstack()[self.years]
+            leap, around = pd.Timestamp("2000-02-29"), [pd.Timestamp("2000-02-28"), pd.Timestamp("2000-03-01")]
+            if leap in table.index and all(day in table.index for day in around):  # which most years do not have
+                table.loc[leap] = table.loc[leap].fillna(table.loc[around].mean(skipna=False))
+            found[name] = table
         return found
 
     @functools.cached_property
@@ -175,9 +181,12 @@ class History:
                     first = begin - begin % many
                     return np.maximum(np.arange(first, end, many), begin), f"{hours} hours"
         days = (end - begin) * self.step / DAY
-        for rule, words, length in CALENDAR:
-            if (rule == least) if least else (length * DAY >= 2 * self.step and days / length <= points - 2):
-                break
+        fitting = (
+            (rule, words)
+            for rule, words, length in CALENDAR
+            if ((rule == least) if least else (length * DAY >= 2 * self.step and days / length <= points - 2))
+        )
+        rule, words = next(fitting, CALENDAR[-1][:2])
         edges = self._edges(begin, end, rule)
         inside = self._position(self._utc(edges))
         return np.unique(np.concatenate([[begin], inside[(inside > begin) & (inside < end)]])), words

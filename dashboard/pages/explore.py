@@ -205,10 +205,11 @@ def install(app: Dash, board: Board) -> None:
 
     @app.server.get(CSV)
     def csv() -> Response:
-        collection, value = _value(request.query_string.decode("utf-8", "replace"), board)
+        query = request.query_string.decode("utf-8", "replace")
+        _, value = _value(query, board)
         if value is None:
             return Response("There are no data of such a collection (yet).\n", 404, mimetype="text/plain")
-        view, problems = views.read(request.query_string.decode("utf-8", "replace"), value.history)
+        view, problems = views.read(query, value.history)
         if problems:
             return Response("\n".join([*problems, ""]), 400, mimetype="text/plain")
         pieces = value.history.csv(list(view.columns), view.first, view.last, _head(view, value))
@@ -268,7 +269,9 @@ def _words(view: View, width: str, value: InProduction) -> str:
     names = ", ".join(f"{name} in {history.unit(name)}" for name in view.columns)
     kind = "synthetic" if value.production.synthetic else "recorded"
     if view.by == YEARS:
-        span = f"{', '.join(map(str, view.years))} beside the range of the other years. Curves: mean of {width}"
+        span = (
+            f"{', '.join(map(str, view.years))}. Curves: mean of {width}; grey: lowest to highest such mean of others"
+        )
     else:
         span = f"{_clock(view.first)} to {_clock(view.last)} ({history.timezone})"
         span += f". Each point: mean of a {width}" if width and width[0].isalpha() else ""
