@@ -56,7 +56,7 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
     if isinstance(value, NoProductionModel):
         return [html.H1(f"Explore: {collection.title}"), sentence(str(value))]
     history = value.history
-    titles = [{"value": name, "label": f"{name}: {history.title(name)}"} for name in history.names]
+    titles = [{"value": name, "label": f"{name} in {history.unit(name)}"} for name in history.names]
     days = {"minDate": f"{history.first:%Y-%m-%d}", "maxDate": f"{history.last - history.step:%Y-%m-%d}"}
     date = {**days, "valueFormat": "D MMM YYYY", "clearable": False, "w": 150}
     return [
@@ -85,7 +85,7 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
                 dmc.DateInput(id="explore-from", label="First day", **date),
                 dmc.DateInput(id="explore-to", label="Last day", **date),
                 *(
-                    dmc.Button(words, id=f"explore-{name}", variant="default", size="sm")
+                    dmc.Button(words, id=f"explore-{name}", variant="default", px="sm")
                     for name, (words, _) in BUTTONS.items()
                 ),
             ],
@@ -266,7 +266,7 @@ def _asked(
 def _words(view: View, width: str, value: InProduction) -> str:
     """What the picture shows, in words."""
     history = value.history
-    names = ", ".join(f"{name} in {history.unit(name)}" for name in view.columns)
+    names = "; ".join(f"{name}: {history.title(name)}, {history.unit(name)}" for name in view.columns)
     kind = "synthetic" if value.production.synthetic else "recorded"
     if view.by == YEARS:
         span = (
@@ -278,7 +278,7 @@ def _words(view: View, width: str, value: InProduction) -> str:
         span += f". Each point: mean of {width}" if width and not width[0].isalpha() else ""
         span += "; shaded: lowest to highest value in it" if width else ". Each point: one value"
     forecast = f" Forecasts: version {value.production.version}, out of sample." if view.by == TIME else ""
-    return f"{names}, {kind} data, {span}.{forecast}"
+    return f"{names}. {kind.capitalize()} data, {span}.{forecast}"
 
 
 def _clock(moment: pd.Timestamp) -> str:

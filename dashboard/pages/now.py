@@ -40,13 +40,13 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
     """The page's content."""
     value: InProduction | NoProductionModel = values["production"]
     if isinstance(value, NoProductionModel):
-        return [html.H1(collection.title), sentence(str(value)), *_alerts(list(_of_system(values)))]
+        return [html.H1(collection.title), sentence(str(value)), *_alerts(list(_of_system(values)), values)]
     production, review = value.production, value.review
     hours = review.newest(SPAN)
     return [
         heading(collection.title, value),
         _lights(value, values["services"]),
-        *_alerts([*_of_forecasts(review, hours, collection), *_of_system(values)]),
+        *_alerts([*_of_forecasts(review, hours, collection), *_of_system(values)], values),
         html.H2(_period(hours, review.info["timezone"])),
         html.P(_seen(production, review, hours), className="note"),
         html.Div([_target(review, target, hours) for target in review.targets]),
@@ -99,8 +99,10 @@ def _date(moment: Any) -> str:
     return f"{moment.day} {moment:%B %Y}"
 
 
-def _alerts(alerts: list[str]) -> list[Any]:
-    """What needs attention, or that nothing does."""
+def _alerts(alerts: list[str], values: Mapping[str, Any]) -> list[Any]:
+    """What needs attention, or that nothing does; that can be said only when everything is known."""
+    if not alerts and any(value is None for value in values.values()):
+        return []
     if not alerts:
         return [dmc.Alert("Nothing needs attention.", color="teal", variant="light", className="alert calm")]
     words = html.Ul([html.Li(alert) for alert in alerts])
