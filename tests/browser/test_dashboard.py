@@ -385,7 +385,7 @@ def test_pages_can_be_used_by_keyboard(visit):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
-    shows(page, "There is no")
+    shows(page, "No candidate has been trained yet.")
 
 
 def test_lights_say_how_old_everything_is(visit):
