@@ -9,6 +9,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +21,16 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # Below the ports that systems hand out for outgoing connections, and so are the FTP server's data ports, 10,000 above:
 # a port stays free between choosing it and listening on it, and while a killed server is started again.
 PORTS = range(15_000, 22_500)
+CHROMIUM_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 COUNTER = itertools.count()
 IGNORED = {".pytest_cache", ".ruff_cache", "__pycache__", ".dsgo", ".venv"}
 
@@ -152,6 +163,17 @@ def chromium() -> str:
     if os.environ.get("CI") == "true":
         pytest.fail("there is no chromium")
     pytest.skip("there is no chromium")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """One Chromium for the tests of a file."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="session")
