@@ -19,7 +19,7 @@ from dsgo.figures import BAND_NAME, BAND_OPACITY, FORECAST, RECORDED
 from dsgo.palette import BLUE, GREY, SERIES, VERMILION
 
 ROW_PX = 250  # height of one quantity's picture
-MARGIN_PX = 118
+MARGIN_PX = 146
 FAINT = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid")
 NUMBER = ",.3~r"  # three digits
@@ -47,7 +47,7 @@ def explore(history: History, view: View, points: int) -> tuple[go.Figure, str]:
     """What a view shows, in at most `points` points a curve, and how wide each point is in words."""
     rows = len(view.columns)
     figure = base(MARGIN_PX + ROW_PX * rows)
-    figure.update_layout(margin={"l": 64, "r": 12, "t": 36, "b": 48}, dragmode="zoom")
+    figure.update_layout(margin={"l": 64, "r": 12, "t": 64, "b": 48}, dragmode="zoom")
     width = ""
     for number, name in enumerate(view.columns):
         axes = _axes(number)

@@ -40,7 +40,8 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
     """The page's content."""
     value: InProduction | NoProductionModel = values["production"]
     if isinstance(value, NoProductionModel):
-        return [html.H1(collection.title), sentence(str(value)), *_alerts(list(_of_system(values)), values)]
+        alerts = list(_of_system(values))
+        return [html.H1(collection.title), sentence(str(value)), *(_alerts(alerts, values) if alerts else [])]
     production, review = value.production, value.review
     hours = review.newest(SPAN)
     return [

@@ -468,6 +468,7 @@ def curves(page):
     """Points of each curve of the explored picture, by name; of the uppermost row."""
     script = """document.querySelector('#explore-graph .js-plotly-plot').data
         .filter(t => t.xaxis === 'x').map(t => [t.name, (t.x._inputArray || t.x).length])"""
+    expect(page.locator("#explore-graph .main-svg").first).to_be_visible()
     return dict(page.evaluate(script))
 
 
@@ -577,7 +578,7 @@ def test_light_and_dark_follow_the_system_and_the_reader(browser, served, regist
     for scheme, other in (("light", "dark"), ("dark", "light")):
         with contextlib.closing(browser.new_context(color_scheme=scheme)) as context:
             page = context.new_page()
-            page.goto(served[1])
+            page.goto(f"{served[1]}/?collection=wind_solar")
             shows(page, "Version 3")
             paper = "getComputedStyle(document.body).backgroundColor"
             before = page.evaluate(paper)
@@ -615,7 +616,7 @@ def test_a_password_is_asked_for_and_then_everything_works(browser, checkout, tm
         context = browser.new_context(http_credentials={"username": user, "password": password})
         with contextlib.closing(context):
             page = context.new_page()
-            page.goto(address)
+            page.goto(f"{address}/?collection=wind_solar")
             shows(page, "Version 3")
             assert password not in page.content()
 
