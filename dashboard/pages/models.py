@@ -195,7 +195,10 @@ def _regimes(scores: pd.DataFrame, target: str, unit: str) -> dmc.Accordion:
         drawn = table(f"{target} by {regime}: window, errors in {unit}", heads, rows)
         items.append(
             dmc.AccordionItem(
-                [dmc.AccordionControl("All hours" if regime == "all" else f"By {regime}"), dmc.AccordionPanel(drawn)],
+                [
+                    dmc.AccordionControl(f"{target}, all hours" if regime == "all" else f"{target} by {regime}"),
+                    dmc.AccordionPanel(drawn),
+                ],
                 value=str(regime),
             )
         )
