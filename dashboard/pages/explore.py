@@ -190,7 +190,7 @@ def install(app: Dash, board: Board) -> None:
         return (
             query if asked != view else no_update,
             figure,
-            {"height": figure.layout.height},
+            {"height": figure["layout"]["height"]},
             _words(asked, width, value),
             [sentence(problem) for problem in problems],
             CSV + query,
