@@ -20,7 +20,7 @@ from dsgo.figures import BAND_NAME, BAND_OPACITY, FORECAST, RECORDED, Line
 from dsgo.palette import BLUE, GREY, SERIES, VERMILION
 
 ROW_PX = 250  # height of one quantity's picture
-MARGIN_PX = 146
+MARGIN_PX = 138
 FAINT = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid")
 MARGIN = {"l": 64, "r": 12, "t": 8, "b": 48}
