@@ -26,6 +26,7 @@ SCRIPT = "<script>window.hacked = true</script><img src=x onerror='window.hacked
 HOSTILE = "<b>hostile & co"
 DESKTOP = {"viewport": {"width": 1200, "height": 900}}
 WAIT = 20_000  # milliseconds; two slow cores shared with other tests
+expect.set_options(timeout=WAIT)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def drawn(page, path):
 
 def shows(page, *words, where="#body"):
     for word in words:
-        expect(page.locator(where)).to_contain_text(word, timeout=WAIT)
+        expect(page.locator(where)).to_contain_text(word)
 
 
 def test_now_shows_forecast_interval_and_recorded_with_unit_and_version(visit):
@@ -250,7 +251,7 @@ def test_a_registry_that_is_down_leaves_the_last_good_data_with_a_banner_and_rec
     shows(page, "The registry cannot be read (RuntimeError", where="#banner")
     assert "inner secret" not in page.content()
     registry.productions["wind_solar"] = good
-    expect(page.locator("#banner")).to_have_text("", timeout=WAIT)
+    expect(page.locator("#banner")).to_have_text("")
     shows(page, "Version 3")
 
 
@@ -356,7 +357,7 @@ def test_an_open_page_outlives_a_restart_of_the_dashboard(browser, checkout, tmp
             page.goto(f"{address}/?collection=wind_solar")
             shows(page, "Version 3")
             page.evaluate("window.sameDocument = true")
-        with page.expect_event("requestfailed", timeout=WAIT):
+        with page.expect_event("requestfailed"):
             pass
         shows(page, "Version 3")
         with serving(Registry(wind_solar=Production(version="9")), checkout, tmp_path, port):
@@ -446,7 +447,7 @@ def test_health_shows_servers_runs_and_quality(visit, registry):
     shows(page, "Every month has every value.", "repeated hour", "kept the first", "27 October 2013, 01:00 UTC")
     shows(page, "Of 2,112 time stamps")
     registry.servers = make_services()
-    expect(page.locator("td .light.old")).to_have_count(0, timeout=WAIT)
+    expect(page.locator("td .light.old")).to_have_count(0)
 
 
 def test_a_fresh_system_says_so_on_every_page(visit, registry):
@@ -571,7 +572,7 @@ def test_a_database_that_is_down_leaves_the_rest_standing(visit, registry):
     shows(page, "The database of DSGo is down. Shown is what it said at", where="#banner")
     shows(page, "beats the champion on every target", "gradient boosting")
     registry.ledgers["wind_solar"] = make_ledger()
-    expect(page.locator("#banner")).to_have_text("", timeout=WAIT)
+    expect(page.locator("#banner")).to_have_text("")
 
 
 def test_light_and_dark_follow_the_system_and_the_reader(browser, served, registry):
