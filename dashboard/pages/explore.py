@@ -125,7 +125,7 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
         ),
         html.P(
             [
-                html.A("Download as CSV", id="explore-csv", href=CSV, className="button"),
+                html.A("Download as CSV", id="explore-csv", className="button"),
                 html.Span(
                     " Every value of the dates and quantities above, as it is stored, with forecasts. "
                     "The address of this page is a link to this very view."
