@@ -1,67 +1,90 @@
-"""What the pages show, of every collection: the one place of the dashboard that asks the registry."""
+"""The newest answers of the system, of every collection: what the pages show."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
+import functools
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pandas as pd
+from history import History
 from latest import Latest
 
 from dsgo import collection as collections
-from dsgo import services
 from dsgo.collection import Collection
 from dsgo.errors import DataError, NoProductionModel
 from dsgo.review import Review, review
 from dsgo.settings import Settings
 
+EVALUATIONS = 32  # runs whose tables are kept; they do not change
+
 
 @dataclass(frozen=True)
 class InProduction:
-    """A Production version and how it did."""
+    """A Production version, how it did, and all there is of its data."""
 
     production: Any  # dsgo.registry.Production
     review: Review
+    history: History
 
 
 class Board:
-    """The newest answers of the registry for each collection below `settings.checkout`."""
+    """The newest answers of `system` for each collection below `settings.checkout`."""
 
-    def __init__(self, settings: Settings, registry: Any, every: float) -> None:
+    def __init__(self, settings: Settings, system: Any, every: float) -> None:
         self.settings = settings
-        self._registry = registry
+        self._system = system
+        self._every = every
         self.collections: dict[str, Collection | DataError] = {}
         for path in sorted((settings.checkout / "projects").glob(f"*/{collections.FILE_NAME}")):
             try:
                 self.collections[path.parent.name] = collections.load(path)
             except DataError as error:  # one broken file must not hide the other collections
                 self.collections[path.parent.name] = error
-        self.production = {name: Latest(partial(self._load, name), every) for name in self.collections}
-        self.candidates = {name: Latest(partial(self._rank, name), every) for name in self.collections}
+        usable = {name: known for name, known in self.collections.items() if isinstance(known, Collection)}
+        self.production = {name: Latest(partial(self._load, name), every) for name in usable}
+        self.candidates = {name: Latest(partial(_same, partial(system.leaderboard, name)), every) for name in usable}
+        self.ledger = {name: Latest(partial(_same, partial(system.ledger, name)), every) for name in usable}
+        self.pipelines = {
+            name: Latest(partial(_same, partial(system.pipelines, known)), every) for name, known in usable.items()
+        }
+        self.services = Latest(self._services, every)
+        self.evaluation = functools.lru_cache(EVALUATIONS)(self._evaluation)
 
-    def _ask(self, name: str) -> Any:
-        """The registry. Refuses at once where the tracking server is down: MLflow itself would try for minutes."""
-        if self._registry is not None:
-            return self._registry
-        with contextlib.suppress(NoProductionModel):
-            services.production_version(self.settings, name)
-        return importlib.import_module("dsgo.registry")  # here, because it brings mlflow, which takes seconds
+    def _evaluation(self, collection: str, run_id: str) -> Latest:
+        """The evaluation of one run of a collection."""
+        ask = partial(self._system.evaluation, collection, run_id)
+        return Latest(lambda known: ask() if known is None else known, self._every)
 
     def _load(self, name: str, known: InProduction | NoProductionModel | None) -> InProduction | NoProductionModel:
         try:
-            production = self._ask(name).load_production(name)
+            production = self._system.load_production(name)
         except NoProductionModel as answer:  # an answer like any other, not a failure of the registry
             return known if isinstance(known, NoProductionModel) else answer
         if isinstance(known, InProduction) and _identity(known.production) == _identity(production):
             return known
-        return InProduction(production, review(production))
+        reviewed, dataset = review(production), production.dataset()
+        return InProduction(production, reviewed, History(dataset.table, reviewed.table, dataset.info))
 
-    def _rank(self, name: str, known: pd.DataFrame | None) -> pd.DataFrame:
-        board = self._ask(name).leaderboard(name)
-        return known if known is not None and board.equals(known) else board
+    def _services(self, known: list[Any] | None) -> list[Any]:
+        """The servers' states; an uptime that grows is nothing new to show."""
+        found = self._system.services()
+        same = known is not None and [_but_uptime(one) for one in known] == [_but_uptime(one) for one in found]
+        return known if same else found
+
+
+def _same(ask: Any, known: Any) -> Any:
+    """The new answer, or the known one where they are equal."""
+    answer = ask()
+    if known is None:
+        return answer
+    equal = known.equals(answer) if isinstance(answer, pd.DataFrame) else known == answer
+    return known if equal else answer
+
+
+def _but_uptime(status: Any) -> tuple[Any, ...]:
+    return (status.name, status.state, status.address, status.pid, status.detail)
 
 
 def _identity(production: Any) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 GREY = "#808080"
+# Curves of more kinds than two, the same palette's others; drawn with different dashes as well, for orange is faint on white.
+SERIES = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 STYLE = {  # of matplotlib
     "text.parse_math": False,  # a $ in a name is a dollar

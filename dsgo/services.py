@@ -54,7 +54,7 @@ SERVICES = {
         Service("ftp", "DSGO_FTP_PORT", "ftp", probes.ftp_greets, 60),
         Service("tracking", "DSGO_TRACKING_PORT", "http", probes.http_answers("/health"), 180),
         Service("serve", "DSGO_SERVE_PORT", "http", probes.http_answers("/ping"), 240, ("ftp", "tracking")),
-        Service("dashboard", "DSGO_DASHBOARD_PORT", "http", probes.http_answers("/"), 180, ("ftp", "tracking")),
+        Service("dashboard", "DSGO_DASHBOARD_PORT", "http", probes.http_answers("/ping"), 180, ("ftp", "tracking")),
     )
 }
 

@@ -21,6 +21,7 @@ from dotenv import dotenv_values
 from dsgo.errors import SettingError
 
 HOST = "127.0.0.1"  # one spelling everywhere: MLflow compares hosts of artifact URIs letter by letter
+EVERYWHERE = "0.0.0.0"  # what reaches the dashboard from other machines too
 CHECKOUT = Path(__file__).resolve().parent.parent
 FTP_USER = "dsgo"
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}  # RFC 6409, RFC 8314, RFC 5321
@@ -58,6 +59,9 @@ class Settings:
     database_url: str = field(default="", repr=False)
     asked_by: str = ""
     smtp: Smtp = Smtp()
+    dashboard_host: str = HOST
+    dashboard_user: str = ""
+    dashboard_password: str = field(default="", repr=False)
     opsd_url: str = "https://data.open-power-system-data.org"
     checkout: Path = CHECKOUT
 
@@ -240,6 +244,21 @@ def _smtp(values: Mapping[str, str | None]) -> Smtp:
     )
 
 
+def _who_may_see(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Where the dashboard listens, and the user and password that it asks for."""
+    host = values.get("DSGO_DASHBOARD_HOST") or HOST
+    user, password = (values.get(f"DSGO_DASHBOARD_{name}") or "" for name in ("USER", "PASSWORD"))
+    if ":" in user:
+        raise SettingError("DSGO_DASHBOARD_USER", user, "without a colon")
+    if bool(user) != bool(password):
+        missing = "PASSWORD" if user else "USER"
+        raise SettingError(f"DSGO_DASHBOARD_{missing}", "", "set where the other of user and password is")
+    if host not in (HOST, EVERYWHERE) or (host == EVERYWHERE and not user):
+        wanted = f"{HOST}, or {EVERYWHERE} with DSGO_DASHBOARD_USER and DSGO_DASHBOARD_PASSWORD set"
+        raise SettingError("DSGO_DASHBOARD_HOST", host, wanted)
+    return {"dashboard_host": host, "dashboard_user": user, "dashboard_password": password}
+
+
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings in force. Reads `environ` (the process's by default) over `$DSGO_HOME/.env`.
 
@@ -267,6 +286,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         serve_port=ports["DSGO_SERVE_PORT"],
         ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
+        **_who_may_see(values),
         opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         ftp_tls=_switch(values, "DSGO_FTP_TLS"),
         smtp=_smtp(values),

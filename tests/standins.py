@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dsgo.errors import NoProductionModel
+from dsgo.services import Status
 from dsgo.tables import Dataset
 
 INFO = {
@@ -130,14 +131,18 @@ def ledger_row(time: str, version: int, replaced: int | None, **changes: Any) ->
 
 
 class Registry:
-    """What `dsgo.registry` answers; each collection's answer can be set, also to an exception to be raised."""
+    """What the dashboard's `system.System` answers; each answer can be set, also to an exception to be raised."""
 
     def __init__(self, **productions: Production | Exception) -> None:
         self.productions: dict[str, Production | Exception] = dict(productions)
         self.boards: dict[str, pd.DataFrame | Exception] = {}
-        self.ledger = pd.DataFrame(
+        self.promoted = pd.DataFrame(
             [ledger_row("2016-07-04T12:03Z", 3, 2), ledger_row("2016-01-04T08:00Z", 2, 1, trained_to="")], dtype=object
         )
+        self.ledgers: dict[str, pd.DataFrame | Exception] = {}
+        self.runs: dict[str, list[dict[str, Any]] | Exception] = {}
+        self.evaluations: dict[str, Any] = {}
+        self.servers: list[Status] | Exception = make_services()
         self.loads = 0
 
     def load_production(self, collection: str) -> Production:
@@ -145,12 +150,93 @@ class Registry:
         return self._answer(self.productions.get(collection, NoProductionModel(collection)))
 
     def promotions(self, collection: str) -> pd.DataFrame:
-        return self.ledger
+        return self.promoted
 
     def leaderboard(self, collection: str) -> pd.DataFrame:
         return self._answer(self.boards.get(collection, pd.DataFrame(columns=["model", "run_id", "version", "stage"])))
+
+    def evaluation(self, collection: str, run_id: str) -> dict[str, pd.DataFrame]:
+        return self._answer(self.evaluations.get(run_id, {"regimes": make_regimes(), "importance": make_importance()}))
+
+    def ledger(self, collection: str) -> pd.DataFrame:
+        return self._answer(self.ledgers.get(collection, pd.DataFrame()))
+
+    def pipelines(self, collection: Any) -> list[dict[str, Any]]:
+        return self._answer(self.runs.get(collection.name, []))
+
+    def services(self) -> list[Status]:
+        return self._answer(self.servers)
 
     def _answer(self, answer: Any) -> Any:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def make_regimes(targets: tuple[str, ...] = ("solar_GW", "wind_GW")) -> pd.DataFrame:
+    """What a run's `evaluation/regimes.csv` has, of two regimes."""
+    rows = []
+    for target in targets:
+        for span in ("window", "backtest"):
+            for regime, value in (("all", "all"), ("season", "spring"), ("season", "summer")):
+                row = {"span": span, "target": target, "regime": regime, "value": value, "n": 744, "forecast": 9.5}
+                row |= {"rmse": 1.5 if span == "window" else 1.75, "bias": -0.25, "skill": 0.5, "coverage80": 0.79}
+                rows.append(row | {"constant_coverage80": 0.85 if span == "window" else np.nan})
+    return pd.DataFrame(rows)
+
+
+def make_importance(targets: tuple[str, ...] = ("solar_GW", "wind_GW")) -> pd.DataFrame:
+    """What a run's `evaluation/importance.csv` has."""
+    rows = [
+        {"target": target, "group": group, "rmse_increase": growth, "rmse_increase_sd": 0.1}
+        for target in targets
+        for group, growth in (("windspeed", 3.25), ("time of day", 0.5))
+    ]
+    return pd.DataFrame(rows)
+
+
+def make_ledger(**changes: Any) -> pd.DataFrame:
+    """A promotion, and before it a refusal, as `dsgo.ledger.entries` returns them."""
+    common = {"collection": "wind_solar", "level": "PROD", "rules": [], "figures": {}, "data_digest": "cd" * 32}
+    common |= {"state": "done", "begun": None}
+    common |= {"code_version": "abc", "synthetic": False, "asked_by": "pipeline", "gate_run_id": "9" * 32}
+    rows = [
+        {"time": pd.Timestamp("2016-07-04T12:03Z"), "action": "promotion", "version": 3, "replaced": 2},
+        {"time": pd.Timestamp("2016-07-01T08:00Z"), "action": "refusal", "version": 2, "replaced": None},
+    ]
+    reasons = ("beats the champion on every target", "wind_GW: no better than the champion")
+    table = pd.DataFrame(
+        [
+            {**common, **row, "reason": reason, "run_id": f"{place}" * 32, **changes}
+            for place, (row, reason) in enumerate(zip(rows, reasons, strict=True))
+        ]
+    )
+    return table.astype({"version": "Int64", "replaced": "Int64"})
+
+
+def make_pipelines(status: str = "FINISHED") -> list[dict[str, Any]]:
+    """One run of a pipeline with two steps, as `system.System.pipelines` returns them."""
+    start = pd.Timestamp("2016-07-04T11:50Z")
+
+    def run(step: str, begins: float, lasts: float, ended: str = "FINISHED") -> dict[str, Any]:
+        first = start + pd.Timedelta(seconds=begins)
+        return {
+            "run_id": f"{len(step):032x}",
+            "experiment_id": "7",
+            "step": step,
+            "status": ended,
+            "start": first,
+            "end": first + pd.Timedelta(seconds=lasts),
+            "synthetic": False,
+        }
+
+    steps = [run("process_data", 1, 12), run("gradient_boosting", 14, 95, status)]
+    return [run("pipeline", 0, 120, status) | {"steps": steps}]
+
+
+def make_services(**states: str) -> list[Status]:
+    """The four servers, up unless `states` says otherwise."""
+    return [
+        Status(name, states.get(name, "up"), f"http://127.0.0.1:{5000 + place}", 100 + place, 60.0)
+        for place, name in enumerate(("ftp", "tracking", "serve", "dashboard"))
+    ]

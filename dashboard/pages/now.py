@@ -1,13 +1,16 @@
-"""Now: the newest week of forecasts against what was recorded, and which model made them."""
+"""Now: the newest week of forecasts against what was recorded, which model made them, and what needs attention."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import dash_mantine_components as dmc
 import pandas as pd
 from board import Board, InProduction
-from dash import dcc, html
+from dash import html
 from latest import Latest
+from parts import AGEING, FRESH, OLD, age, graph, heading, light, row, sentence, table
 
 from dsgo import figures, wording
 from dsgo.collection import Collection
@@ -16,29 +19,40 @@ from dsgo.review import utc
 
 PATH = "/"
 NAME = "Now"
+QUERY: tuple[str, ...] = ()
 SPAN = pd.Timedelta(days=7)
+# Up to the first an age is fresh, up to the second ageing, then old.
+DATA_AGES = (pd.Timedelta(days=2), pd.Timedelta(days=14))
+MODEL_AGES = (pd.Timedelta(days=35), pd.Timedelta(days=100))
 
 
-def source(board: Board, collection: str) -> Latest:
-    """Where the page's value comes from."""
-    return board.production[collection]
+def sources(board: Board, collection: str) -> dict[str, Latest]:
+    """Where the page's values come from; there is nothing to show without the first."""
+    return {
+        "production": board.production[collection],
+        "services": board.services,
+        "pipelines": board.pipelines[collection],
+        "ledger": board.ledger[collection],
+    }
 
 
-def body(value: InProduction | NoProductionModel, collection: Collection, board: Board) -> list[Any]:
+def body(values: Mapping[str, Any], collection: Collection, board: Board, query: Mapping[str, str]) -> list[Any]:
     """The page's content."""
+    value: InProduction | NoProductionModel = values["production"]
     if isinstance(value, NoProductionModel):
-        return [html.H1(collection.title), html.P(str(value), className="sentence")]
+        alerts = list(_of_system(values))
+        return [html.H1(collection.title), sentence(str(value)), *(_alerts(alerts, values) if alerts else [])]
     production, review = value.production, value.review
     hours = review.newest(SPAN)
     return [
-        html.H1(collection.title),
-        _synthetic(production),
-        _facts(production, review),
+        heading(collection.title, value),
+        _lights(value, values["services"]),
+        *_alerts([*_of_forecasts(review, hours, collection), *_of_system(values)], values),
         html.H2(_period(hours, review.info["timezone"])),
-        html.P(_seen(production, review, hours)),
-        *(_target(review, target, hours) for target in review.targets),
+        html.P(_seen(production, review, hours), className="note"),
+        html.Div([_target(review, target, hours) for target in review.targets]),
         html.H2("Scores of these days"),
-        _scores(review, hours),
+        _scores(review, hours, production),
         html.P(
             f"Naive: the value recorded {wording.duration(review.info['naive']['lag'])} earlier. Usual: p10 to p90 of "
             "the weekly RMSE of the other complete weeks that the model had not learned from.",
@@ -47,24 +61,95 @@ def body(value: InProduction | NoProductionModel, collection: Collection, board:
     ]
 
 
-def _synthetic(production: Any) -> html.P | None:
-    if not production.synthetic:
-        return None
-    return html.P(
-        [html.Strong("Synthetic data. "), "All values were generated; none was measured."], className="notice"
-    )
+def _lights(value: InProduction, services: list[Any] | None) -> html.Section:
+    production, now = value.production, pd.Timestamp.now("UTC")
+    promoted, newest = utc(production.promoted_at), value.review.table.index[-1]
+    trained_to = utc(production.trained_to)
+    lights = [
+        light("Newest hour", age(newest, *DATA_AGES), wording.moment(newest), wording.days_ago(newest, now)),
+        light(
+            f"Version {production.version} in Production",
+            age(promoted, *MODEL_AGES),
+            f"since {wording.moment(promoted)}",
+            wording.days_ago(promoted, now),
+        ),
+        light(
+            "Learned from",
+            age(trained_to, *MODEL_AGES),
+            f"{_date(production.trained_from)} to {_date(trained_to)}",
+            wording.days_ago(trained_to, now),
+        ),
+    ]
+    if services is not None:
+        up = sum(one.state == "up" for one in services)
+        state = FRESH if up == len(services) else OLD if up == 0 else AGEING
+        names = ", ".join(one.name for one in services if one.state != "up")
+        lights.append(
+            light(
+                "Servers",
+                state,
+                f"{up} of {len(services)} up",
+                f"{'not up: ' + names if names else 'all answer'}",
+            )
+        )
+    return html.Section(lights, className="cards", **{"aria-label": "Freshness"})
 
 
-def _facts(production: Any, review: Any) -> html.Dl:
-    today = pd.Timestamp.now("UTC")
-    promoted, newest = utc(production.promoted_at), review.table.index[-1]
-    facts = {
-        "Model": f"version {production.version} ({str(production.step).replace('_', ' ')})",
-        "In Production": f"since {wording.moment(promoted)} ({wording.days_ago(promoted, today)})",
-        "Learned from": f"{wording.moment(production.trained_from)} to {wording.moment(production.trained_to)}",
-        "Newest hour": f"{wording.moment(newest)} ({wording.days_ago(newest, today)})",
-    }
-    return html.Dl([part for name, fact in facts.items() for part in (html.Dt(name), html.Dd(fact))], className="facts")
+def _date(moment: Any) -> str:
+    moment = utc(moment)
+    return f"{moment.day} {moment:%B %Y}"
+
+
+def _alerts(alerts: list[str], values: Mapping[str, Any]) -> list[Any]:
+    """What needs attention, or that nothing does; that can be said only when everything is known."""
+    if not alerts and any(value is None for value in values.values()):
+        return []
+    if not alerts:
+        return [dmc.Alert("Nothing needs attention.", color="teal", variant="light", className="alert calm")]
+    words = html.Ul([html.Li(alert) for alert in alerts])
+    title = "1 thing needs attention" if len(alerts) == 1 else f"{len(alerts)} things need attention"
+    return [dmc.Alert(words, title=title, color="orange", variant="light", className="alert")]
+
+
+def _of_forecasts(review: Any, hours: pd.DatetimeIndex, collection: Collection) -> Iterator[str]:
+    limits = collection.gate.get("coverage80")
+    for target in review.targets:
+        unit = review.unit(target)
+        score, usual = review.score(target, hours), review.usual(target, besides=hours)
+        counted = score.hours if score else 0
+        if counted < len(hours):
+            yield f"{target}: {len(hours) - counted} of the newest {len(hours)} time stamps cannot be scored."
+        if score is None:
+            continue
+        if usual is not None and score.rmse > usual.high:
+            yield (
+                f"{target}: the newest week’s RMSE of {wording.quantity(score.rmse, unit)} is above the usual range of "
+                f"{wording.span(usual, unit)}."
+            )
+        if score.rmse > score.naive_rmse:
+            yield f"{target}: the newest week’s forecasts are worse than the naive baseline’s."
+        if limits and score.coverage80 == score.coverage80 and not limits[0] <= score.coverage80 <= limits[1]:
+            yield (
+                f"{target}: the 80 % interval held {wording.percent(score.coverage80)} of the newest week’s hours; "
+                f"{wording.percent(limits[0])} to {wording.percent(limits[1])} are asked of a candidate."
+            )
+
+
+def _of_system(values: Mapping[str, Any]) -> Iterator[str]:
+    pipelines, ledger = values["pipelines"], values["ledger"]
+    if pipelines and pipelines[0]["status"] not in ("FINISHED", "RUNNING"):
+        failed = [step["step"] for step in pipelines[0]["steps"] if step["status"] == "FAILED"]
+        where = f" in {', '.join(failed)}" if failed else ""
+        yield (
+            f"The newest pipeline run, of {wording.moment(pipelines[0]['start'])}, ended as "
+            f"{pipelines[0]['status'].lower()}{where}."
+        )
+    for one in values["services"] or []:
+        if one.state != "up":
+            yield f"The server {one.name} is {one.state}."
+    if ledger is not None and len(ledger) and ledger.iloc[0]["action"] == "refusal":
+        newest = ledger.iloc[0]
+        yield f"The newest candidate was refused on {wording.moment(newest['time'])}: {newest['reason']}"
 
 
 def _period(hours: pd.DatetimeIndex, timezone: str) -> str:
@@ -92,18 +177,18 @@ def _target(review: Any, target: str, hours: pd.DatetimeIndex) -> html.Section:
     figure = figures.describe(review.over(hours), target, review.info)
     drawn = figures.plotly_figure(figure)
     drawn.update_layout(uirevision=target)  # new data leave the reader's zoom as it is
-    graph = dcc.Graph(figure=drawn, config={"displaylogo": False, "displayModeBar": False}, responsive=True)
     usual = review.usual(target, besides=hours)
     return html.Section(
         [
             html.H3(figure.title),
             html.P(wording.verdict(review.score(target, hours), usual, figure.unit)),
-            html.Figure([graph, html.Figcaption(figure.alternative, className="for-screen-readers")]),
-        ]
+            graph(drawn, figure.alternative),
+        ],
+        className="panel",
     )
 
 
-def _scores(review: Any, hours: pd.DatetimeIndex) -> html.Div:
+def _scores(review: Any, hours: pd.DatetimeIndex, production: Any) -> html.Div:
     titles = ("Quantity", "MAE", "RMSE", "Less than naive by", "Usual weekly RMSE", "Inside the 80 % interval")
     rows = []
     for target in review.targets:
@@ -111,15 +196,15 @@ def _scores(review: Any, hours: pd.DatetimeIndex) -> html.Div:
         score, usual = review.score(target, hours), review.usual(target, besides=hours)
         pairs = [wording.pair(score, measure, unit) for measure in ("mae", "rmse")]
         rows.append(
-            html.Tr(
+            row(
+                [target, html.Small(f"{score.hours if score else 0} h counted")],
                 [
-                    html.Th([target, html.Small(f"{score.hours if score else 0} h counted")], scope="row"),
-                    *(html.Td([own, html.Small(f"naive {naive}")]) for own, naive in pairs),
-                    html.Td(wording.percent(score.skill) if score else wording.NONE),
-                    html.Td(wording.span(usual, unit)),
-                    html.Td(f"{wording.percent(score.coverage80)} of the hours" if score else wording.NONE),
-                ]
+                    *([own, html.Small(f"naive {naive}")] for own, naive in pairs),
+                    wording.percent(score.skill) if score else wording.NONE,
+                    wording.span(usual, unit),
+                    f"{wording.percent(score.coverage80)} of the hours" if score else wording.NONE,
+                ],
             )
         )
-    head = html.Thead(html.Tr([html.Th(title, scope="col") for title in titles]))
-    return html.Div(html.Table([head, html.Tbody(rows)]), className="wide", tabIndex=0)
+    kind = "synthetic" if production.synthetic else "recorded"
+    return table(f"Version {production.version}, {kind} data, {_date(hours[0])} to {_date(hours[-1])}", titles, rows)

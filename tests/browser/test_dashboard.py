@@ -1,25 +1,32 @@
 """The dashboard in a real browser, served as in production, with a stand-in for the registry."""
 
+import base64
 import contextlib
 import copy
+import io
 import re
 import threading
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import app as dashboard
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import yaml
+from axe_playwright_python.sync_playwright import Axe
+from pages import explore
 from playwright.sync_api import expect
-from standins import INFO, Production, Registry, make_table
+from standins import INFO, Production, Registry, make_ledger, make_pipelines, make_services, make_table
 
 from dsgo.errors import RegistryError
 from dsgo.settings import CHECKOUT, Settings
 
 SCRIPT = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>"
 HOSTILE = "<b>hostile & co"
+DESKTOP = {"viewport": {"width": 1200, "height": 900}}
 WAIT = 20_000  # milliseconds; two slow cores shared with other tests
+expect.set_options(timeout=WAIT)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +45,9 @@ def checkout(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def serving(registry, checkout, home, port=0):
+def serving(registry, checkout, home, port=0, **changes):
     """The address of a dashboard of its own that shows `registry`."""
-    settings = Settings(home=home, tracking_port=5999, checkout=checkout)
+    settings = Settings(home=home, tracking_port=5999, checkout=checkout, **changes)
     server = dashboard.listen(dashboard.create_app(settings, registry, recheck=0.2, tick=0.3), port)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -74,6 +81,10 @@ def registry(served):
     registry, _ = served
     registry.productions = {"wind_solar": Production()}
     registry.boards = {"wind_solar": leaderboard()}
+    registry.ledgers = {"wind_solar": make_ledger()}
+    registry.runs = {"wind_solar": make_pipelines()}
+    registry.evaluations = {}
+    registry.servers = make_services()
     return registry
 
 
@@ -109,8 +120,8 @@ class Visit:
         page.on("request", lambda request: self.requests.append(request.url))
         page.set_default_timeout(WAIT)
 
-    def go(self, path="/", collection="wind_solar"):
-        self.page.goto(f"{self.base}{path}?collection={quote(collection)}")
+    def go(self, path="/", collection="wind_solar", more=""):
+        self.page.goto(f"{self.base}{path}?collection={quote(collection)}{more}")
         return self.page
 
     def check(self):
@@ -119,32 +130,41 @@ class Visit:
         assert [url for url in self.requests if not url.startswith((self.base, "data:", "blob:"))] == []
 
 
-@pytest.fixture(params=[{"width": 1200, "height": 900}], ids=["desktop"])
+@pytest.fixture(params=[DESKTOP], ids=["desktop"])
 def visit(request, browser, served, registry):
-    context = browser.new_context(viewport=request.param)
+    context = browser.new_context(**request.param)
     visit = Visit(context.new_page(), served[1])
     yield visit
     context.close()
     visit.check()
 
 
-PHONE = pytest.mark.parametrize("visit", [{"width": 390, "height": 844}], ids=["phone"], indirect=True)
+PHONE = pytest.mark.parametrize("visit", [{"viewport": {"width": 390, "height": 844}}], ids=["phone"], indirect=True)
+EVERYWHERE = pytest.mark.parametrize("path", list(dashboard.PAGES))
 
 
 def body(page):
     return page.locator("#body")
 
 
+def drawn(page, path):
+    """Wait until the whole page is there."""
+    shows(
+        page, {"/": "Scores of these days", "/models": "Ledger", "/health": "repaired", "/explore": "Each point"}[path]
+    )
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+
+
 def shows(page, *words, where="#body"):
     for word in words:
-        expect(page.locator(where)).to_contain_text(word, timeout=WAIT)
+        expect(page.locator(where)).to_contain_text(word)
 
 
 def test_now_shows_forecast_interval_and_recorded_with_unit_and_version(visit):
     page = visit.go()
     shows(
         page,
-        "version 3 (gradient boosting)",
+        "Version 3 (gradient boosting)",
         "since 4 July 2016, 12:03 UTC",
         "Friday 24 June 2016, 02:00 to Friday 1 July 2016, 01:00 (Europe/Berlin)",
         "evaluated twin of version 3",
@@ -155,7 +175,8 @@ def test_now_shows_forecast_interval_and_recorded_with_unit_and_version(visit):
         expect(graph.locator(".scatterlayer .trace")).to_have_count(3)
         expect(graph.locator(".ytitle")).to_have_text("GW")
         expect(graph.locator(".legendtext")).to_have_text(["80 % interval", "Forecast", "Recorded"])
-    assert "Synthetic" not in body(page).inner_text()
+    shows(page, "Recorded data", "Version 3, recorded data, 24 June 2016")
+    assert "synthetic" not in body(page).inner_text().lower()
     numbers = page.locator("td").all_inner_texts()
     assert len(numbers) == 10 and all(re.search(r"\d\s(GW|%)", number) for number in numbers)
     assert page.title() == "Now · wind_solar · DSGo"
@@ -183,8 +204,12 @@ def test_models_show_every_candidate_beside_the_naive_baseline(visit):
         "50 %",
     ]
     link = page.locator("tr.produced a").first
+    expect(link).to_have_attribute("title", re.compile("tracking UI"))
     assert link.get_attribute("href") == ("http://127.0.0.1:5999/#/experiments/7/runs/0abcdef0123456789abcdef012345678")
     expect(page.locator("td a")).to_have_count(4)
+    expect(page.get_by_role("link", name="All versions in the tracking UI")).to_have_attribute(
+        "href", "http://127.0.0.1:5999/#/models/wind_solar"
+    )
     assert page.title() == "Models · wind_solar · DSGo"
     assert "collection=wind_solar" in page.url
 
@@ -193,41 +218,41 @@ def test_runs_are_not_linked_where_their_experiment_is_unknown(visit, registry):
     registry.boards["wind_solar"] = leaderboard().drop(columns="experiment_id")
     page = visit.go("/models")
     shows(page, "0abcdef0")
-    expect(page.locator("#body a")).to_have_count(0)
+    expect(page.locator("td a")).to_have_count(0)
 
 
 @PHONE
-@pytest.mark.parametrize("path", ["/", "/models"])
+@EVERYWHERE
 def test_a_phone_scrolls_only_downwards(visit, path):
     page = visit.go(path)
-    shows(page, "GW")
+    drawn(page, path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_promotion_shows_without_a_reload(visit, registry):
     page = visit.go()
-    shows(page, "version 3 (gradient boosting)")
+    shows(page, "Version 3 (gradient boosting)")
     page.evaluate("window.sameDocument = true")
     registry.productions["wind_solar"] = Production(version="4", step="random_forest", run_id="f" * 32)
-    shows(page, "version 4 (random forest)", "twin of version 4")
+    shows(page, "Version 4 (random forest)", "twin of version 4")
     assert page.evaluate("window.sameDocument") is True
     assert dashboard.RECHECK + 2 * dashboard.TICK <= 25, "with real pauses: within 30 s, with 5 s to load"
 
 
 def test_a_registry_that_is_down_leaves_the_last_good_data_with_a_banner_and_recovers(visit, registry):
     page = visit.go()
-    shows(page, "version 3")
+    shows(page, "Version 3")
     good = registry.productions["wind_solar"]
     registry.productions["wind_solar"] = RegistryError("The tracking server is down.")
     shows(page, "The tracking server is down. Shown is what it said at", where="#banner")
-    shows(page, "version 3")
+    shows(page, "Version 3")
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
     registry.productions["wind_solar"] = RuntimeError("inner secret")
     shows(page, "The registry cannot be read (RuntimeError", where="#banner")
     assert "inner secret" not in page.content()
     registry.productions["wind_solar"] = good
-    expect(page.locator("#banner")).to_have_text("", timeout=WAIT)
-    shows(page, "version 3")
+    expect(page.locator("#banner")).to_have_text("")
+    shows(page, "Version 3")
 
 
 def test_a_system_without_a_model_says_so_and_shows_the_first_promotion(visit, registry):
@@ -239,12 +264,12 @@ def test_a_system_without_a_model_says_so_and_shows_the_first_promotion(visit, r
     shows(page, "No candidate has been trained yet.")
     page.get_by_role("link", name="Now").click()
     registry.productions["wind_solar"] = Production()
-    shows(page, "version 3")
+    shows(page, "Version 3")
 
 
 def test_synthetic_data_are_called_synthetic(visit, registry):
     registry.productions["wind_solar"] = Production(info={**INFO, "synthetic": True}, version="5")
-    shows(visit.go(), "Synthetic data.")
+    shows(visit.go(), "Synthetic data", "Version 5, synthetic data")
 
 
 def test_gaps_and_absent_values_are_drawn(visit, registry):
@@ -252,7 +277,7 @@ def test_gaps_and_absent_values_are_drawn(visit, registry):
     table.loc["2016-06-27":"2016-06-28", "wind_GW"] = np.nan
     registry.productions["wind_solar"] = Production(table=table, version="6")
     page = visit.go()
-    shows(page, "version 6", "168 h counted")
+    shows(page, "Version 6", "168 h counted")
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
 
 
@@ -260,19 +285,30 @@ def test_hostile_names_stay_text(visit, registry):
     info = copy.deepcopy(INFO)
     info |= {"collection": HOSTILE, "title": SCRIPT}
     info["columns"]["wind_GW"] |= {"description": SCRIPT, "unit": SCRIPT}
+    info["repairs"] = [{"fault": SCRIPT, "count": 1, "first": SCRIPT, "handling": "ß→語" + "x" * 3000}]
+    registry.runs[HOSTILE] = make_pipelines("FAILED")
+    registry.runs[HOSTILE][0]["steps"][1]["step"] = SCRIPT
+    registry.ledgers[HOSTILE] = make_ledger(reason=SCRIPT + "x" * 3000, asked_by=SCRIPT, action=SCRIPT)
+    registry.servers = [*make_services(), *make_services(ftp=SCRIPT)[:1]]
     registry.productions[HOSTILE] = Production(info=info, step=SCRIPT, version=SCRIPT)
     board = leaderboard()
     board["model"], board["version"], board["run_id"] = SCRIPT, SCRIPT, '"><script>window.hacked = true</script>'
     registry.boards[HOSTILE] = board
     page = visit.go(collection=HOSTILE)
-    shows(page, f"version {SCRIPT}")
+    shows(page, f"Version {SCRIPT}")
     expect(page.locator(".js-plotly-plot").nth(1).locator(".ytitle")).to_have_text(SCRIPT)
     page.locator(".js-plotly-plot .nsewdrag").nth(1).hover()
     page.get_by_role("link", name="Models").click()
     shows(page, "window.hacked")
-    expect(page.get_by_role("link", name=HOSTILE)).to_have_class("here")
+    expect(page.locator("#collection")).to_have_value(HOSTILE)
+    page.get_by_role("link", name="Health").click()
+    shows(page, SCRIPT, "Recorded values of each month")
+    page.get_by_role("link", name="Explore").click()
+    shows(page, "Each point", SCRIPT)
+    expect(page.locator(".js-plotly-plot .ytitle, .js-plotly-plot .y2title").last).to_contain_text("<script>")
     assert page.evaluate("window.hacked") is None
-    assert page.locator("#body script, #body img, #navigation b").count() == 0
+    assert page.locator("#body script, #body img, header b").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1200, "a very long name widens nothing"
 
 
 @pytest.mark.parametrize(
@@ -286,8 +322,11 @@ def test_hostile_names_stay_text(visit, registry):
 def test_what_is_not_there_is_said_in_a_sentence(visit, path, collection, words):
     page = visit.go(path, collection)
     shows(page, words)
-    page.get_by_role("link", name="wind solar").click()
-    shows(page, "version 3")
+    page.locator("#collection").click()
+    page.get_by_role("option", name="wind solar").click()
+    if path == "/nowhere":
+        page.get_by_role("link", name="Now").click()
+    shows(page, "Version 3")
 
 
 def test_a_page_that_cannot_be_drawn_is_a_sentence(visit, registry):
@@ -306,7 +345,7 @@ def test_an_answer_slower_than_the_pause_between_questions_still_shows(visit, re
         return quick(*arguments)
 
     monkeypatch.setattr(dashboard.PAGES["/"], "body", body)
-    shows(visit.go(), "version 8")
+    shows(visit.go(), "Version 8")
 
 
 def test_an_open_page_outlives_a_restart_of_the_dashboard(browser, checkout, tmp_path, free_ports):
@@ -316,24 +355,278 @@ def test_an_open_page_outlives_a_restart_of_the_dashboard(browser, checkout, tmp
         page.set_default_timeout(WAIT)
         with serving(Registry(wind_solar=Production()), checkout, tmp_path, port) as address:
             page.goto(f"{address}/?collection=wind_solar")
-            shows(page, "version 3")
+            shows(page, "Version 3")
             page.evaluate("window.sameDocument = true")
-        with page.expect_event("requestfailed", timeout=WAIT):
+        with page.expect_event("requestfailed"):
             pass
-        shows(page, "version 3")
+        shows(page, "Version 3")
         with serving(Registry(wind_solar=Production(version="9")), checkout, tmp_path, port):
-            shows(page, "version 9")
+            shows(page, "Version 9")
             assert page.evaluate("window.sameDocument") is True
 
 
 def test_pages_can_be_used_by_keyboard(visit):
     page = visit.go()
-    shows(page, "version 3")
+    shows(page, "Version 3")
     names = []
-    for _ in range(4):
+    for _ in range(8):
         page.keyboard.press("Tab")
-        names.append(page.evaluate("document.activeElement.textContent"))
-    assert names[:3] == ["DSGo", "Now", "Models"]
+        names.append(
+            page.evaluate("document.activeElement.textContent || document.activeElement.getAttribute('aria-label')")
+        )
+    assert names[:7] == ["Skip to content", "DSGo", "Now", "Explore", "Models", "Health", "Collection"]
     page.locator("nav.pages a", has_text="Models").focus()
     page.keyboard.press("Enter")
     shows(page, "Back-test")
+    page.get_by_role("button", name="solar_GW by season").focus()
+    expect(page.get_by_text("solar_GW by season: window").first).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("solar_GW by season: window").first).to_be_hidden()
+    page.locator("#collection").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    shows(page, "No candidate has been trained yet.")
+
+
+def test_lights_say_how_old_everything_is(visit):
+    page = visit.go()
+    shows(page, "Newest hour", "days ago", "Learned from", "4 of 4 up")
+    lights = page.locator(".card .light").all_inner_texts()
+    assert lights == ["■ old", "■ old", "■ old", "● fresh"]
+    shows(page, "Nothing needs attention.")
+
+
+def test_what_needs_attention_is_listed(visit, registry):
+    table = make_table()
+    table.loc["2016-06-30", "wind_GW"] = np.nan
+    registry.productions["wind_solar"] = Production(table=table, version="6")
+    registry.servers = make_services(serve="failed")
+    registry.runs["wind_solar"] = make_pipelines("FAILED")
+    registry.ledgers["wind_solar"] = make_ledger()[1:]
+    page = visit.go()
+    shows(
+        page,
+        "wind_GW: 24 of the newest 168 time stamps cannot be scored.",
+        "The server serve is failed.",
+        "ended as failed in gradient_boosting.",
+        "The newest candidate was refused on 1 July 2016, 08:00 UTC: wind_GW: no better than the champion",
+        "3 of 4 up",
+    )
+
+
+def test_models_show_where_each_run_can_be_trusted(visit, registry):
+    page = visit.go("/models")
+    shows(page, "Where gradient boosting can be trusted", "solar_GW by season: window, errors in GW")
+    row = page.locator("tr", has=page.get_by_role("rowheader", name="summer")).first
+    cells = [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row.locator("td").all_inner_texts()]
+    assert cells == ["744", "9.50 GW", "1.50 GW", "−0.250 GW", "50 %", "79 %", "85 %", "1.75 GW"]
+    expect(page.locator(".barlayer .point")).to_have_count(4)
+    registry.evaluations["1abcdef0123456789abcdef012345678"] = RegistryError("There is no such folder.")
+    page.get_by_role("link", name="linear regression").click()
+    shows(page, "Where linear regression can be trusted", "The evaluation of this run is not there")
+    shows(page, "There is no such folder.", where="#banner")
+    assert "run=1abcdef0123456789abcdef012345678" in page.url, "a link to this very run"
+
+
+def test_the_ledger_shows_promotions_refusals_and_rollbacks(visit, registry):
+    page = visit.go("/models")
+    shows(page, "4 July 2016, 12:03 UTC", "beats the champion on every target", "wind_GW: no better than the champion")
+    rows = page.locator("tr", has=page.locator(".action"))
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("recorded")
+    registry.ledgers["wind_solar"] = make_ledger(action="rollback", reason="asked for", state="begun")
+    shows(page, "rollback, begun", "asked for")
+
+
+def test_health_shows_servers_runs_and_quality(visit, registry):
+    registry.servers = make_services(tracking="down")
+    page = visit.go("/health")
+    shows(page, "■ down", "● up", "Steps of the run of 4 July 2016, 11:50 UTC", "120 s", "recorded")
+    expect(page.locator(".barlayer .point")).to_have_count(2)
+    shows(page, "Every month has every value.", "repeated hour", "kept the first", "27 October 2013, 01:00 UTC")
+    shows(page, "Of 2,112 time stamps")
+    registry.servers = make_services()
+    expect(page.locator("td .light.old")).to_have_count(0)
+
+
+def test_a_fresh_system_says_so_on_every_page(visit, registry):
+    registry.productions, registry.boards, registry.ledgers, registry.runs = {}, {}, {}, {}
+    for path, words in {
+        "/": "No model of the collection 'wind_solar' is in Production yet.",
+        "/explore": "No model of the collection 'wind_solar' is in Production yet.",
+        "/models": "No candidate has been trained yet.",
+        "/health": "No pipeline has run yet.",
+    }.items():
+        shows(visit.go(path), words)
+
+
+def state(page):
+    return parse_qs(urlsplit(page.url).query)
+
+
+def curves(page):
+    """Points of each curve of the explored picture, by name; of the uppermost row."""
+    script = """document.querySelector('#explore-graph .js-plotly-plot').data
+        .filter(t => t.xaxis === 'x').map(t => [t.name, (t.x._inputArray || t.x).length])"""
+    expect(page.locator("#explore-graph .main-svg").first).to_be_visible()
+    return dict(page.evaluate(script))
+
+
+def test_explore_zooms_from_everything_to_single_values(visit):
+    page = visit.go("/explore")
+    shows(page, "mean of 3 hours", "lowest to highest")
+    assert set(curves(page)) == {"Lowest to highest", "Forecast", "Recorded"}
+    assert curves(page)["Recorded"] <= explore.MOST_POINTS
+    page.get_by_role("button", name="Newest week").click()
+    shows(page, "Each point: one value")
+    assert curves(page)["Recorded"] == 168 and "80 % interval" in curves(page)
+    assert state(page)["from"] == ["2016-06-24T02:00"] and state(page)["to"] == ["2016-07-01T02:00"]
+    page.get_by_role("button", name="Earlier").click()
+    page.wait_for_url("**from=2016-06-20T14*")
+    page.get_by_role("button", name="Zoom in").click()
+    page.wait_for_url("**to=2016-06-25T20*")
+    page.get_by_role("button", name="All", exact=True).click()
+    shows(page, "mean of 3 hours")
+    page.go_back()
+    shows(page, "Each point: one value")
+    expect(page.locator("#explore-from")).to_have_value("22 Jun 2016")
+
+
+def test_explore_zooms_into_what_is_drawn_with_the_mouse(visit):
+    page = visit.go("/explore")
+    shows(page, "mean of 3 hours")
+    area = page.locator("#explore-graph .nsewdrag").first.bounding_box()
+    y = area["y"] + area["height"] / 2
+    page.mouse.move(area["x"] + area["width"] * 0.5, y)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] * 0.6, y, steps=5)
+    page.mouse.up()
+    shows(page, "Each point: one value")
+    assert state(page)["from"][0].startswith("2016-05-1") and state(page)["to"][0].startswith("2016-05-2")
+
+
+def test_explore_takes_dates_quantities_and_years(visit):
+    page = visit.go("/explore")
+    shows(page, "mean of 3 hours")
+    page.locator("#explore-from").fill("3 May 2016")
+    page.locator("#explore-from").press("Enter")
+    page.wait_for_url("**from=2016-05-03T00*")
+    page.locator("#explore-to").fill("5 May 2016")
+    page.locator("#explore-to").press("Enter")
+    page.wait_for_url("**to=2016-05-06T00*")
+    shows(page, "3 May 2016, 00:00 to 6 May 2016, 00:00 (Europe/Berlin)")
+    page.locator("#explore-columns").click()
+    page.get_by_role("option", name="temperature in °C").click()
+    shows(page, "temperature: Air temperature 2 m above ground, °C")
+    assert state(page)["show"] == ["solar_GW", "wind_GW", "temperature"]
+    page.keyboard.press("Escape")
+    page.get_by_text("Compare years").click()
+    shows(page, "2016. Curves: mean of 7 days")
+    assert set(curves(page)) == {"2016"} and state(page)["year"] == ["2016"]
+
+
+def test_a_link_shows_the_same_to_everybody(visit):
+    more = "&show=windspeed&from=2016-05-03T00:00&to=2016-05-06T00:00"
+    page = visit.go("/explore", more=more)
+    shows(page, "windspeed: Wind speed 10 m above ground, m/s", "3 May 2016, 00:00 to 6 May 2016, 00:00")
+    assert curves(page) == {"Recorded": 72}
+    expect(page.locator("#explore-to")).to_have_value("5 May 2016")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("&show=<b>moon", "There is no quantity '<b>moon'."),
+        ("&from=yesterdayish", "'yesterdayish' is no date."),
+        ("&from=1999-01-01&to=1999-02-01", "The data have nothing from these dates."),
+        ("&by=years&year=1812", "There is no year '1812' in the data."),
+    ],
+)
+def test_an_address_that_names_what_is_not_there_is_a_sentence(visit, more, words):
+    page = visit.go("/explore", more=more)
+    shows(page, words, where="#explore-notice")
+    shows(page, "solar_GW: Solar power")
+
+
+def test_the_download_has_every_value_with_unit_version_and_kind(visit, registry):
+    registry.productions["wind_solar"] = Production(info={**INFO, "synthetic": True}, version="5")
+    page = visit.go("/explore", more="&show=wind_GW&from=2016-05-03T00:00&to=2016-05-06T00:00")
+    shows(page, "Synthetic data", "3 May 2016")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download as CSV").click()
+    download = waiting.value
+    assert download.suggested_filename == "20160503-20160505-synthetic.csv"
+    text = download.path().read_text(encoding="utf-8")
+    assert "wind_GW in GW; SYNTHETIC data" in text and "forecasts of version 5" in text
+    table = pd.read_csv(io.StringIO(text), comment="#", index_col=0, parse_dates=True)
+    assert list(table) == ["wind_GW", "wind_GW_forecast", "wind_GW_p10", "wind_GW_p90"] and len(table) == 72
+    expected = make_table().loc[table.index, "wind_GW"]
+    assert np.allclose(table["wind_GW"], expected, rtol=1e-5)
+
+
+def test_a_database_that_is_down_leaves_the_rest_standing(visit, registry):
+    page = visit.go("/models")
+    shows(page, "beats the champion on every target")
+    registry.ledgers["wind_solar"] = RegistryError("The database of DSGo is down.")
+    shows(page, "The database of DSGo is down. Shown is what it said at", where="#banner")
+    shows(page, "beats the champion on every target", "gradient boosting")
+    registry.ledgers["wind_solar"] = make_ledger()
+    expect(page.locator("#banner")).to_have_text("")
+
+
+def test_light_and_dark_follow_the_system_and_the_reader(browser, served, registry):
+    for scheme, other in (("light", "dark"), ("dark", "light")):
+        with contextlib.closing(browser.new_context(color_scheme=scheme)) as context:
+            page = context.new_page()
+            page.goto(f"{served[1]}/?collection=wind_solar")
+            shows(page, "Version 3")
+            paper = "getComputedStyle(document.body).backgroundColor"
+            before = page.evaluate(paper)
+            page.get_by_role("button", name="Light or dark").click()
+            expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", other)
+            assert page.evaluate(paper) != before
+            page.reload()
+            expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", other)
+
+
+@EVERYWHERE
+@pytest.mark.parametrize(
+    "visit",
+    [{**DESKTOP, "color_scheme": "light"}, {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}],
+    ids=["light desktop", "dark phone"],
+    indirect=True,
+)
+def test_axe_finds_nothing(visit, path):
+    page = visit.go(path)
+    drawn(page, path)
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_password_is_asked_for_and_then_everything_works(browser, checkout, tmp_path):
+    user, password = "böse", "geheim-語"
+    changes = {"dashboard_user": user, "dashboard_password": password}
+    with serving(Registry(wind_solar=Production()), checkout, tmp_path, **changes) as address:
+        for path in ("/", "/_dash-layout", "/explore.csv?collection=wind_solar", "/assets/dashboard.css"):
+            assert requests.get(address + path, timeout=10).status_code == 401
+        wrong = base64.b64encode(f"{user}:{password}x".encode()).decode()
+        refused = requests.get(address, headers={"Authorization": f"Basic {wrong}"}, timeout=10)
+        assert refused.status_code == 401 and "Basic" in refused.headers["WWW-Authenticate"]
+        assert requests.get(f"{address}/ping", timeout=10).text == "ok"
+        context = browser.new_context(http_credentials={"username": user, "password": password})
+        with contextlib.closing(context):
+            page = context.new_page()
+            page.goto(f"{address}/?collection=wind_solar")
+            shows(page, "Version 3")
+            assert password not in page.content()
+
+
+def test_an_open_page_says_when_the_dashboard_itself_is_gone(browser, checkout, tmp_path):
+    with contextlib.closing(browser.new_context()) as context:
+        page = context.new_page()
+        with serving(Registry(wind_solar=Production()), checkout, tmp_path) as address:
+            page.goto(f"{address}/?collection=wind_solar")
+            shows(page, "Version 3")
+        shows(page, "The dashboard’s server does not answer.", where="#offline")
+        shows(page, "Version 3")

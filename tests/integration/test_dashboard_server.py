@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from playwright.sync_api import expect
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "dashboard" / "app.py"
@@ -43,13 +45,58 @@ def test_the_script_runs_alone_answers_and_stops_when_told(tmp_path, port):
             assert answer.status_code == 200 and "<title>DSGo</title>" in answer.text
             policy = answer.headers["Content-Security-Policy"]
             assert "default-src 'self'" in policy and "'sha256-" in policy and "unsafe-eval" not in policy
+            scripts = next(part for part in policy.split("; ") if part.startswith("script-src"))
+            assert "unsafe" not in scripts and "*" not in policy and "http" not in policy
+            for name, value in {
+                "X-Content-Type-Options": "nosniff",
+                "X-Frame-Options": "DENY",
+                "Referrer-Policy": "no-referrer",
+                "Cross-Origin-Resource-Policy": "same-origin",
+            }.items():
+                assert answer.headers[name] == value
+            assert requests.get(f"{address}/ping", timeout=10).text == "ok"
+            assert requests.get(f"{address}/explore.csv", timeout=10).status_code == 404, "nothing to download yet"
             assert "http://" not in answer.text and "https://" not in answer.text
             style = requests.get(f"{address}/assets/dashboard.css", timeout=10)
-            assert style.status_code == 200 and "prefers-color-scheme" in style.text
+            assert style.status_code == 200 and "data-mantine-color-scheme" in style.text
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
     assert b"Traceback" not in (tmp_path / "log").read_bytes()
+
+
+def test_everything_of_a_real_system_is_shown(dsgo, first, servers, browser):
+    """The pipeline's own registry, runs and artifacts, in the dashboard that it has started."""
+    with contextlib.closing(browser.new_context()) as context:
+        page = context.new_page()
+        faults = []
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.set_default_timeout(60_000)
+        for path, words in {
+            "/": ("Synthetic data", "Scores of these days", "Learned from"),
+            "/explore": ("Each point", "synthetic", "80 % interval"),
+            "/models": ("by season", "What wind_GW is forecast from", "Production"),
+            "/health": ("Steps of the run of", "process_data", "time stamps"),
+        }.items():
+            page.goto(f"{servers.dashboard_url}{path}?collection=wind_solar&from=2015-06-01&to=2015-06-08")
+            for word in words:
+                expect(page.locator("#body")).to_contain_text(word, timeout=60_000)
+        assert faults == []
+
+
+def test_without_its_password_it_does_not_start_where_others_can_reach_it(tmp_path, port):
+    for extra, words in (
+        ({"DSGO_DASHBOARD_HOST": "0.0.0.0"}, "DSGO_DASHBOARD_USER and DSGO_DASHBOARD_PASSWORD set"),
+        ({"DSGO_DASHBOARD_USER": "ada"}, "DSGO_DASHBOARD_PASSWORD"),
+    ):
+        done = subprocess.run(
+            [sys.executable, str(APP)],
+            env={**environment(tmp_path, port), **extra},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_taken_port_is_a_clear_error(tmp_path):

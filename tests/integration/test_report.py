@@ -291,14 +291,14 @@ def test_what_changed_is_told_from_any_ledger(registry, tmp_path, capsys):
         ledger_row("2016-07-05T10:00Z", 2, 3, action="rollback", reason="Asked for by the operator.", trained_to=None),
         ledger_row("2016-07-04T12:03Z", 3, None),
     ]
-    registry.ledger = pd.DataFrame(rows, dtype=object)
+    registry.promoted = pd.DataFrame(rows, dtype=object)
     text = page_of(registry, tmp_path, capsys=capsys).text
     assert "5 July 2016, 10:00 UTC: rollback to version 2. Asked for by the operator." in text
     assert (
         "version 3 (gradient boosting) was the first to go into Production. It has learned from data to 30 June 2016"
         in text
     )
-    registry.ledger = registry.ledger.iloc[:0]
+    registry.promoted = registry.promoted.iloc[:0]
     assert "What changed The data have all 168 hours" in page_of(registry, tmp_path, capsys=capsys).text
 
 

@@ -109,7 +109,7 @@ FIRST, ROLLED_BACK = ledger_row("2016-07-04T12:03Z", 1, None), ledger_row("2016-
 )
 def test_no_sentence_of_a_report_lacks_a_translation(shown, week, entries):
     registry = Registry(wind_solar=shown)
-    registry.ledger = pd.DataFrame(entries, columns=list(FIRST), dtype=object)
+    registry.promoted = pd.DataFrame(entries, columns=list(FIRST), dtype=object)
     report = create_report.create_report("wind_solar", week and Week.parse(week), registry, GERMAN)
     assert "Bewertung" in report.html
 

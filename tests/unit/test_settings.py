@@ -120,3 +120,31 @@ def test_password_hash_depends_on_password_and_salt() -> None:
     hashes = {password_hash(password, salt) for password in ("a", "b") for salt in (b"1", b"2")}
     assert len(hashes) == 4
     assert password_hash("a", b"1") in hashes
+
+
+def test_who_may_see_the_dashboard() -> None:
+    assert load({}).dashboard_host == "127.0.0.1" and not load({}).dashboard_user
+    login = {"DSGO_DASHBOARD_USER": "ada", "DSGO_DASHBOARD_PASSWORD": "geheim"}
+    settings = load({**login, "DSGO_DASHBOARD_HOST": "0.0.0.0"})
+    assert (settings.dashboard_host, settings.dashboard_user) == ("0.0.0.0", "ada")
+    assert "geheim" not in repr(settings)
+    assert "geheim" not in str(settings.child_environment()), "whoever needs it reads it from the file"
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"DSGO_DASHBOARD_USER": "ada"}, "DSGO_DASHBOARD_PASSWORD"),
+        ({"DSGO_DASHBOARD_PASSWORD": "geheim"}, "DSGO_DASHBOARD_USER"),
+        ({"DSGO_DASHBOARD_HOST": "0.0.0.0"}, "DSGO_DASHBOARD_HOST"),
+        (
+            {"DSGO_DASHBOARD_HOST": "10.0.0.7", "DSGO_DASHBOARD_USER": "ada", "DSGO_DASHBOARD_PASSWORD": "x"},
+            "DSGO_DASHBOARD_HOST",
+        ),
+        ({"DSGO_DASHBOARD_USER": "a:b", "DSGO_DASHBOARD_PASSWORD": "x"}, "DSGO_DASHBOARD_USER"),
+    ],
+)
+def test_half_a_login_or_none_where_others_reach_it_is_refused_by_name(environ: dict, named: str) -> None:
+    with pytest.raises(SettingError, match=named) as caught:
+        load(environ)
+    assert "geheim" not in str(caught.value)

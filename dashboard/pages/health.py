@@ -1,0 +1,154 @@
+"""Health: which servers answer, what the pipeline did and how long it took, and how complete the data are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import charts
+import pandas as pd
+from board import Board, InProduction
+from dash import html
+from latest import Latest
+from parts import facts, graph, heading, row, run_link, sentence, synthetic, table
+
+from dsgo import wording
+from dsgo.collection import Collection
+from dsgo.review import utc
+
+PATH = "/health"
+NAME = "Health"
+QUERY: tuple[str, ...] = ()
+MOST_REPAIRS = 50
+COMPLETE = 0.999
+
+
+def sources(board: Board, collection: str) -> dict[str, Latest]:
+    """Where the page's values come from; there is nothing to show without the first."""
+    return {
+        "services": board.services,
+        "pipelines": board.pipelines[collection],
+        "production": board.production[collection],
+    }
+
+
+def body(values: Mapping[str, Any], collection: Collection, board: Board, query: Mapping[str, str]) -> list[Any]:
+    """The page's content."""
+    return [
+        heading(f"Health: {collection.title}", values["production"]),
+        html.H2("Servers"),
+        _servers(values["services"]),
+        html.H2("Pipeline runs"),
+        *_pipelines(values["pipelines"], board),
+        html.H2("Data quality"),
+        *_quality(values["production"]),
+    ]
+
+
+def _servers(services: list[Any]) -> html.Div:
+    now = pd.Timestamp.now("UTC")
+    rows = []
+    for one in services:
+        up = one.state == "up"
+        started = "" if one.uptime is None else wording.moment(now - pd.Timedelta(seconds=one.uptime))
+        state = html.Span(f"{'●' if up else '■'} {one.state}", className=f"light {'fresh' if up else 'old'}")
+        rows.append(row(one.name, [state, one.address, started or wording.NONE, one.detail or wording.NONE]))
+    return table("Servers of this copy", ("Server", "State", "Address", "Started", "Serves"), rows)
+
+
+def _pipelines(pipelines: list[dict[str, Any]] | None, board: Board) -> Iterator[Any]:
+    if not pipelines:
+        yield sentence("No pipeline has run yet." if pipelines is not None else "Loading …")
+        return
+    ended = next((one for one in pipelines if one["status"] == "FINISHED" and one["steps"]), None)
+    if ended is not None:
+        names = [step["step"] for step in ended["steps"]]
+        seconds = [_seconds(step) or 0.0 for step in ended["steps"]]
+        yield html.H3(f"Steps of the run of {wording.moment(ended['start'])}")
+        words = ", ".join(f"{name} {second:,.0f} s" for name, second in zip(names, seconds, strict=True))
+        yield graph(charts.durations(names, seconds), f"Duration of each step: {words}.")
+    rows = [
+        row(
+            wording.moment(one["start"]),
+            [
+                html.Span(one["status"].lower(), className=f"status {one['status'].lower()}"),
+                wording.NONE if _seconds(one) is None else f"{_seconds(one):,.0f} s",
+                _steps(one["steps"]),
+                _data(one["steps"]),
+                run_link(board.settings.tracking_uri, one["experiment_id"], one["run_id"]),
+            ],
+        )
+        for one in pipelines
+    ]
+    yield table("Newest first", ("Started", "Ended as", "Duration", "Steps run", "Data", "Run"), rows)
+    yield html.P("A step that is reused from an earlier run has no run here.", className="note")
+
+
+def _seconds(one: Mapping[str, Any]) -> float | None:
+    return None if one["end"] is None else (one["end"] - one["start"]).total_seconds()
+
+
+def _steps(steps: list[dict[str, Any]]) -> str:
+    failed = [step["step"] for step in steps if step["status"] == "FAILED"]
+    return f"{len(steps)}" + (f"; failed: {', '.join(failed)}" if failed else "")
+
+
+def _data(steps: list[dict[str, Any]]) -> str:
+    known = {step["synthetic"] for step in steps} - {None}
+    return {frozenset({True}): "synthetic", frozenset({False}): "recorded"}.get(frozenset(known), wording.NONE)
+
+
+def _quality(value: Any) -> Iterator[Any]:
+    if not isinstance(value, InProduction):
+        yield sentence(
+            "There is no dataset of a Production model to look at yet." if value is not None else "Loading …"
+        )
+        return
+    info, history = value.review.info, value.history
+    expected = history.rows
+    missing = {name: int(pd.isna(history.values[name]).sum()) for name in history.names}
+    yield facts(
+        {
+            "Data": synthetic(bool(info["synthetic"])),
+            "Source": f"{info['source']['name']} ({info['source']['kind']})",
+            "Period": f"{wording.moment(history.start)} to {wording.moment(history.end)}, "
+            f"every {wording.duration(info['frequency'])}",
+            "Digest": html.Code(str(info["sha256"])[:16], title=str(info["sha256"])),
+        }
+    )
+    share = history.completeness
+    worst = share.min().min()
+    words = (
+        "Every month has every value."
+        if worst >= COMPLETE
+        else f"The least complete month has {worst * 100:.1f} % of its values."
+    )
+    yield html.H3("Recorded values of each month")
+    yield html.P(words)
+    yield graph(charts.completeness(share), f"Share of recorded values of each month and quantity. {words}")
+    rows = [
+        row([name, html.Small(history.title(name))], [f"{count:,}", f"{100 * (1 - count / expected):.2f} %"])
+        for name, count in missing.items()
+    ]
+    yield table(f"Of {expected:,} time stamps", ("Quantity", "Without a value", "Complete"), rows)
+    yield html.H3("What was found and repaired")
+    repairs = info.get("repairs") or []
+    if not repairs:
+        yield sentence("No fault was found in the raw data.")
+        return
+    rows = [
+        row(
+            str(one["fault"]).replace("_", " "),
+            [f"{one['count']:,}", _first(one.get("first")), str(one["handling"])],
+        )
+        for one in repairs[:MOST_REPAIRS]
+    ]
+    yield table("Faults of the raw data", ("Fault", "Count", "First", "Handling"), rows)
+
+
+def _first(place: Any) -> str:
+    """Where a fault was found first: mostly a moment, for some faults the name of a column."""
+    try:
+        return wording.moment(utc(place))
+    except (TypeError, ValueError):
+        return str(place or wording.NONE)
