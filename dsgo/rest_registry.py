@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
-from dsgo import ledger, tags
+from dsgo import tags
 from dsgo.errors import DataError, DSGoError, NoProductionModel, RegistryError
 from dsgo.settings import HOST, Settings
 from dsgo.tables import INFO_FILE, TABLE_FILE, Dataset, read_folder
@@ -108,6 +108,8 @@ class RestRegistry:
             Columns `time`, `action`, `version`, `replaced` (None for the first), `reason` (a person's, for a rollback); and of
             the version `step`, `trained_to`, `data_digest`.
         """
+        from dsgo import ledger  # brings SQLAlchemy; who only asks for the model need not wait for it
+
         known = self._version_tags(collection)
         rows = []
         for entry in reversed(ledger.read(collection)):

@@ -59,6 +59,7 @@ def copy(tmp_path: Path) -> Settings:
     (settings.ftp_root / "artifacts" / "empty folder").mkdir()
     make_database(settings.tracking_database, settings.artifact_root, "as backed up")
     make_database(settings.application_database, "", "ledger as backed up")
+    make_database(settings.outbox, "", "outbox of then")
     settings.ftp_certificate.write_text("-----BEGIN PRIVATE KEY-----")
     (settings.logs / "ftp.log").write_text("a log")
     return settings
@@ -89,7 +90,11 @@ def contents(folder: Path) -> dict[str, str]:
 def replaced(folder: Path) -> dict[str, str]:
     """What of `contents` a restore replaces."""
     found = contents(folder).items()
-    return {n: digest for n, digest in found if n.split("/")[0] == "ftp" or n.startswith(("mlflow.db", "dsgo.db"))}
+    return {
+        n: digest
+        for n, digest in found
+        if n.split("/")[0] == "ftp" or n.startswith(("mlflow.db", "dsgo.db", "sent.db"))
+    }
 
 
 def names_in(database: Path) -> set[str]:
@@ -101,8 +106,8 @@ def is_as_backed_up(settings: Settings) -> bool:
     found = {name.removeprefix("ftp/artifacts/"): digest for name, digest in contents(settings.home).items()}
     artifacts = {name: digest for name, digest in contents(settings.ftp_root / "artifacts").items() if digest != "/"}
     expected = {name: hashlib.sha256(content).hexdigest() for name, content in ARTIFACTS.items()}
-    ledger, runs = (names_in(database) for database in settings.databases)
-    databases = (ledger, runs) == ({"ledger as backed up"}, {"as backed up"})
+    ledger, runs, outbox = (names_in(database) for database in settings.databases)
+    databases = (ledger, runs, outbox) == ({"ledger as backed up"}, {"as backed up"}, {"outbox of then"})
     return artifacts == expected and found["empty folder"] == "/" and databases
 
 
@@ -120,8 +125,15 @@ def test_everything_comes_back_after_everything_was_lost(copy: Settings, tmp_pat
     said: list[str] = []
     restore(copy, file, said.append)
     assert is_as_backed_up(copy)
-    assert {path.name for path in copy.home.iterdir()} == {"ftp", "dsgo.db", "mlflow.db", "backup.lock", "supervisor"}
-    assert len(said) == 1 and said[0].startswith("Restored 6 files, 0.")
+    assert {path.name for path in copy.home.iterdir()} == {
+        "ftp",
+        "dsgo.db",
+        "mlflow.db",
+        "sent.db",
+        "backup.lock",
+        "supervisor",
+    }
+    assert len(said) == 1 and said[0].startswith("Restored 7 files, 0.")
     assert {stat.S_IMODE(path.stat().st_mode) for path in copy.ftp_root.rglob("*")} == {0o600, 0o700}
 
 
@@ -133,7 +145,7 @@ def test_the_file_is_for_its_owner_and_has_no_secret(copy: Settings) -> None:
     assert copy.ftp_password and copy.ftp_password.encode() not in content
     assert b"PRIVATE KEY" not in content
     with tarfile.open(file) as tar:
-        assert {name.split("/")[0] for name in tar.getnames()[:-1]} == {"ftp", "dsgo.db", "mlflow.db"}
+        assert {name.split("/")[0] for name in tar.getnames()[:-1]} == {"ftp", "dsgo.db", "mlflow.db", "sent.db"}
 
 
 def test_the_present_state_is_kept_and_all_else_stays(copy: Settings, file: Path) -> None:
@@ -443,7 +455,7 @@ def test_command_line(copy: Settings, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("DSGO_HOME", str(copy.home))
     monkeypatch.chdir(copy.home.parent)
     assert cli.main(["backup", "--to", "here.tar"]) == 0
-    assert capsys.readouterr().out == f"Backup of 6 files, 0.1 MB: {copy.home.parent / 'here.tar'}\n"
+    assert capsys.readouterr().out == f"Backup of 7 files, 0.1 MB: {copy.home.parent / 'here.tar'}\n"
     assert cli.main(["backup", "--to", ""]) == 0
     assert len(list(copy.backups.iterdir())) == 1
     assert cli.main(["restore", ""]) == 1
