@@ -202,6 +202,8 @@ def _ledger(settings: Settings, options: argparse.Namespace) -> None:
     from dsgo import ledger
 
     entries = ledger.entries(options.collection or None, options.limit)
+    if options.collection and not len(entries):  # a misspelt one has no rows either
+        services.check_collection(settings, options.collection)
     if options.json:
         _say(entries.to_json(orient="records", date_format="iso", indent=2))
         return

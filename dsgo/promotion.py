@@ -242,7 +242,7 @@ def _target(
     """The row that tells of the version to roll back to. Raises RegistryError if there is none."""
     if not path:
         raise RegistryError(f"No version of {collection} is in Production, so there is nothing to roll back from.")
-    listed = f"`make ledger COLLECTION={collection}` lists what was in Production."
+    listed = "`make ledger` lists what was in Production."
     if to_version is None:
         if len(path) < 2:
             problem = f"Before version {path[-1].version} no version of {collection} was in Production."

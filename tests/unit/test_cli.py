@@ -181,3 +181,10 @@ def test_up_of_the_tracking_server_puts_production_right_too(monkeypatch: pytest
     monkeypatch.setattr(cli.wheel, "build", lambda _: None)
     assert cli.main(["up"]) == 0
     assert done == ["ftp", "tracking", "agree"]
+
+
+def test_the_ledger_of_an_unknown_collection_is_no_empty_ledger(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["ledger", "--collection", "sun"]) == 1
+    assert "COLLECTION='sun'" in capsys.readouterr().err
+    assert cli.main(["ledger", "--collection", "wind_solar"]) == 0
+    assert capsys.readouterr().out == "The ledger has no row yet.\n"
