@@ -101,8 +101,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(settings: Settings, options: argparse.Namespace) -> None:
     names = options.names or ("ftp", "tracking")
+    if _users(names):
+        services.up(settings)
+        _agree(settings)
     services.up(settings, names, _say)
-    if any(name != "ftp" for name in names):
+    if "tracking" in names and not _users(names):
         _agree(settings)
     wheel.build(settings)
 
@@ -123,6 +126,9 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _restart(settings: Settings, options: argparse.Namespace) -> None:
+    if _users([options.name]):
+        services.up(settings)
+        _agree(settings)
     services.restart(settings, options.name, _say)
 
 
@@ -135,6 +141,8 @@ def _serve(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _dashboard(settings: Settings, options: argparse.Namespace) -> None:
+    services.up(settings)
+    _agree(settings)
     services.up(settings, ("dashboard",), _say)
 
 
@@ -194,6 +202,8 @@ def _ledger(settings: Settings, options: argparse.Namespace) -> None:
     from dsgo import ledger
 
     entries = ledger.entries(options.collection or None, options.limit)
+    if options.collection and not len(entries):  # a misspelt one has no rows either
+        services.check_collection(settings, options.collection)
     if options.json:
         _say(entries.to_json(orient="records", date_format="iso", indent=2))
         return
@@ -208,6 +218,11 @@ def _ledger(settings: Settings, options: argparse.Namespace) -> None:
             f"{row.time:%Y-%m-%d %H:%M:%S}", row.collection, what, *numbers, row.level, row.reason, row.asked_by
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table if len(entries) else "The ledger has no row yet.")
+
+
+def _users(names: Sequence[str]) -> list[str]:
+    """Those of the services that use what is in Production."""
+    return [name for name in names if name in services.SERVICES and services.SERVICES[name].needs]
 
 
 def _agree(settings: Settings) -> None:

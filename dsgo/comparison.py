@@ -107,11 +107,12 @@ def check_rows(whose: str, predictions: pd.DataFrame, index: pd.DatetimeIndex, c
     if absent:
         raise GateError(f"The predictions of {whose} have no column {absent[0]}.", "Run its training step again.")
     if not predictions.index.equals(index):
-        missing = len(index.difference(predictions.index))
+        missing, others = len(index.difference(predictions.index)), len(predictions.index.difference(index))
+        how = f"{missing} of {len(index)} are missing, {others} are of other hours"
+        if not missing and not others:
+            how = "the same hours are in another order, repeated or of another time zone"
         raise GateError(
-            f"The predictions of {whose} are not of the window's rows: {missing} of {len(index)} are missing, "
-            f"{len(predictions.index.difference(index))} are of other hours.",
-            "Run its training step again.",
+            f"The predictions of {whose} are not of the window's rows: {how}.", "Run its training step again."
         )
     finite = np.isfinite(predictions[columns].to_numpy(dtype=float))
     if not finite.all():

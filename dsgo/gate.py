@@ -23,9 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dsgo.comparison import Comparison, Measured, check_rows, compare, skill
+from dsgo.comparison import FEWEST_DAYS, Comparison, Measured, check_rows, compare, skill
 from dsgo.errors import GateError, WindowSeen
-from dsgo.evaluation import coverage, plan, score
+from dsgo.evaluation import coverage, naive, plan, score
 from dsgo.rules import Rules
 from dsgo.tables import Dataset
 
@@ -244,16 +244,24 @@ class _Judgement:
         return f"{len(self.window)} rows, scores of them", True
 
     def _checked(self, window: pd.DataFrame) -> pd.DataFrame:
-        targets = self.dataset.targets
+        targets, info = self.dataset.targets, self.dataset.info
+        days = self.rows.index.tz_convert(info["timezone"]).normalize().nunique()
+        if days < FEWEST_DAYS:  # of less than a block of the bootstrap, every resample is the same
+            raise GateError(f"Only {days} days have rows, fewer than {FEWEST_DAYS}: chance cannot be told from skill.")
         columns = [f"{target}{end}" for target in targets for end in ("", *(f"_{part}" for part in PARTS))]
         check_rows("the run", window, self.rows.index, columns)
         if absent := [f"{target}_naive" for target in targets if f"{target}_naive" not in window]:
             raise GateError(f"The predictions of the run have no column {absent[0]}.")
         if self.candidate.synthetic != self.dataset.synthetic:
             raise GateError("The run is not labelled synthetic or recorded as its dataset is.")
+        baseline = naive(self.dataset.table, targets, self.rows.index, info["naive"]["lag"])
         for target in targets:
             if not np.array_equal(window[target], self.rows[target]):
                 raise GateError(f"Its recorded {target} is not the dataset's.")
+            if not np.array_equal(window[f"{target}_naive"], baseline[target], equal_nan=True):
+                raise GateError(f"Its naive forecast of {target} is not the dataset's.")
+            if (window[f"{target}_p10"] > window[f"{target}_p90"]).any():  # `coverage` would leave such hours out
+                raise GateError(f"Its {target}_p10 is above its {target}_p90 in some hours.")
             there = window[f"{target}_naive"].notna()
             naive_rmse, rmse = (
                 np.sqrt(np.mean((window[column] - window[target])[there] ** 2))

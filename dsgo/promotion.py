@@ -152,7 +152,13 @@ def _change(client: MlflowClient, entry: Entry) -> ModelVersion:
 
 
 def _apply(client: MlflowClient, entry: Entry) -> int:
-    """Bring the registry to what `entry` asks for, however much of it is done already. Returns the version's number."""
+    """Bring the registry to what `entry` asks for, however much of it is done already. Returns the version's number.
+
+    Raises:
+        RegistryError: the version, or the run that it is to be made of, is not there any more.
+    """
+    if entry.version and _standing(entry, _versions(client, entry.collection)) is None:
+        raise RegistryError(f"Version {entry.version} of {entry.collection} is not in the registry any more.")
     version = entry.version or _registered(client, entry)
     if entry.action == ledger.CHALLENGE:
         client.set_registered_model_alias(entry.collection, CHALLENGER, str(version))
@@ -236,7 +242,7 @@ def _target(
     """The row that tells of the version to roll back to. Raises RegistryError if there is none."""
     if not path:
         raise RegistryError(f"No version of {collection} is in Production, so there is nothing to roll back from.")
-    listed = f"`make ledger COLLECTION={collection}` lists what was in Production."
+    listed = "`make ledger` lists what was in Production."
     if to_version is None:
         if len(path) < 2:
             problem = f"Before version {path[-1].version} no version of {collection} was in Production."

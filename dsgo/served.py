@@ -19,9 +19,9 @@ from dsgo.forecaster import Forecaster
 REQUIREMENTS = ("dsgo", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "pyarrow")
 
 
-with warnings.catch_warnings():
-    # MLflow asks for type hints on `predict` and would make a schema of them; the signature below says more.
-    warnings.simplefilter("ignore")
+# MLflow asks for type hints on `predict` and would make a schema of them; the signature below says more. It puts a
+# filter of its own before any that ignores: what is recorded is not shown.
+with warnings.catch_warnings(record=True):
 
     class ServedForecaster(PythonModel):
         """Answers `utc_timestamp` and raw inputs with `T`, `T_p10`, `T_p90` for each target `T`."""

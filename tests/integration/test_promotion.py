@@ -417,6 +417,19 @@ def test_a_ledger_whose_registry_is_lost(candidates: Candidates, collection: str
     check(servers, other, None)
 
 
+def test_a_rollback_begun_before_the_registry_was_lost_is_undone(
+    candidates: Candidates, collection: str, servers
+) -> None:
+    """The number it goes to is no version any more, or by now that of another run."""
+    promotion.promote(collection, evidence(candidates.runs[0]))
+    promotion.promote(collection, evidence(candidates.runs[1]))
+    for version, run in ((2, candidates.runs[2]), (7, candidates.runs[0])):
+        ledger.append(ledger.Entry(collection, "rollback", "begun", "PROD", evidence(run), version, 2))
+        (sentence,) = promotion.repair(collection)
+        assert f"is undone: Version {version} of {collection} is not in the registry any more" in sentence
+        check(servers, collection, 1)
+
+
 def test_a_run_without_a_whole_model_is_not_promoted(candidates: Candidates, collection: str) -> None:
     client = MlflowClient()
     without_model = copy_of(candidates.runs[0], candidates)

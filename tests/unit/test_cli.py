@@ -156,3 +156,35 @@ def test_report_passes_its_arguments_on(monkeypatch: pytest.MonkeyPatch, tmp_pat
     out = tmp_path / "out file"
     assert cli.main(["report", "--to", str(out)]) == 3
     assert out.read_text() == "4321"
+
+
+@pytest.mark.parametrize("command", ["up serve", "up dashboard", "restart serve", "restart dashboard", "dashboard"])
+def test_production_is_put_right_before_a_server_looks_at_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`serve` cannot even start when somebody has taken the stage away."""
+    done: list[str] = []
+
+    def up(settings, names=("ftp", "tracking"), say=None) -> None:
+        done.extend(names)
+
+    monkeypatch.setattr(services, "up", up)
+    monkeypatch.setattr(services, "restart", lambda settings, name, say: done.append(name))
+    monkeypatch.setattr(cli, "_agree", lambda _: done.append("agree"))
+    monkeypatch.setattr(cli.wheel, "build", lambda _: None)
+    assert cli.main(command.split()) == 0
+    assert done == ["ftp", "tracking", "agree", command.split()[-1]]
+
+
+def test_up_of_the_tracking_server_puts_production_right_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(services, "up", lambda settings, names, say: done.extend(names))
+    monkeypatch.setattr(cli, "_agree", lambda _: done.append("agree"))
+    monkeypatch.setattr(cli.wheel, "build", lambda _: None)
+    assert cli.main(["up"]) == 0
+    assert done == ["ftp", "tracking", "agree"]
+
+
+def test_the_ledger_of_an_unknown_collection_is_no_empty_ledger(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["ledger", "--collection", "sun"]) == 1
+    assert "COLLECTION='sun'" in capsys.readouterr().err
+    assert cli.main(["ledger", "--collection", "wind_solar"]) == 0
+    assert capsys.readouterr().out == "The ledger has no row yet.\n"

@@ -195,6 +195,13 @@ def other_truth(window: pd.DataFrame) -> pd.DataFrame:
         (lambda w: w.drop(columns="solar_GW_forecast"), "no column solar_GW_forecast"),
         (lambda w: w.drop(columns="solar_GW_naive"), "no column solar_GW_naive"),
         (lambda w: w.rename(index={w.index[0]: w.index[0] - pd.Timedelta("1h")}), "1 of .* are missing"),
+        (lambda w: w.iloc[::-1], "in another order"),
+        (lambda w: pd.concat([w, w.iloc[-1:]]), "repeated"),
+        (lambda w: w.tz_convert("Europe/Berlin"), "another time zone"),
+        (
+            lambda w: w.rename(columns={"wind_GW_p10": "wind_GW_p90", "wind_GW_p90": "wind_GW_p10"}),
+            "p10 is above .*p90",
+        ),
     ],
 )
 def test_evidence_that_is_not_whole_refuses(spoil, message):
@@ -216,6 +223,30 @@ def test_a_metric_that_is_missing_or_not_that_of_the_rows_refuses(name, value):
     verdict = verdict_on(dataclasses.replace(one, metrics=metrics))
     assert broken(verdict) == ["evidence"]
     assert f"window.wind_GW.{name}" in verdict.reason
+
+
+@pytest.mark.parametrize("spoilt", [500.0, np.inf, np.nan])
+def test_a_skill_over_another_baseline_than_the_datasets_is_refused(spoilt):
+    """Its metrics are those of its rows: only the dataset tells what the naive forecast is."""
+    bad = predictions()
+    bad.iloc[100:, bad.columns.get_loc("wind_GW_naive")] = spoilt
+    verdict = verdict_on(candidate(bad))
+    assert broken(verdict) == ["evidence"]
+    assert "naive forecast of wind_GW is not the dataset's" in verdict.reason
+
+
+@pytest.mark.parametrize("rival", [None, champion()])
+def test_a_window_of_a_few_days_lets_nobody_pass(rival):
+    """Redrawn in blocks of a week, less than a week always comes out the same: its intervals would have no width."""
+    kept = (DATA.table.index < WINDOW.start) | (DATA.table.index >= WINDOW.end - pd.Timedelta("5D"))
+    few = dataclasses.replace(DATA, table=DATA.table[kept])
+    _, rows = plan(few.table.index, few.info)[1].split(few.table)
+    baseline = naive(few.table, few.targets, rows.index, few.info["naive"]["lag"]).add_suffix("_naive")
+    window = predictions(0.001).loc[rows.index].assign(**baseline)
+    theirs = None if rival is None else champion(forecast=lambda: rival.forecast().loc[rows.index])
+    verdict = verdict_on(candidate(window), theirs, data=few)
+    assert broken(verdict) == ["evidence"]
+    assert f"6 days have rows, fewer than {FEWEST_DAYS}" in verdict.reason
 
 
 @pytest.mark.parametrize("label", [None, False])

@@ -67,9 +67,10 @@ def promote() -> None:
     )
     for sentence in promotion.repair(dataset.collection):
         print(sentence, flush=True)
+    # Before the ledger is read: a rollback in between is then either in the ledger, or has changed what is replaced.
+    champion = current_champion(dataset, options.give_up)
     taken = ledger.rolled_back(ledger.read(dataset.collection))
     candidates = ranked(registry.named_candidates(dataset, options.candidates), taken)
-    champion = current_champion(dataset, options.give_up)
     verdicts = judge(
         candidates, champion, dataset, rules, lambda c: try_serving(f"runs:/{c.run_id}/model", dataset.table)
     )
