@@ -47,7 +47,7 @@ class Place:
 
 
 def require_columns(frame: pd.DataFrame, columns: list[str], place: Place) -> None:
-    """Raise a DataError when there is no row, or a column is missing; it lists the columns that there are."""
+    """Raise a DataError when there is no row, or a column is missing or comes twice; it lists the columns that there are."""
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         there = ", ".join(map(str, frame.columns)) or "none"
@@ -55,6 +55,10 @@ def require_columns(frame: pd.DataFrame, columns: list[str], place: Place) -> No
         other = [c for c in map(str, frame.columns) if c not in columns and c.rsplit("_", 1)[0] == stem]
         remedy = f"Is {other[0]} meant, in another unit? Convert and rename it." if other else "Add it or rename it."
         raise place.error(missing[0], None, f"missing: {', '.join(missing)}; there are {there}.", remedy)
+    if not frame.columns.is_unique and (
+        twice := [c for c in columns if c in frame.columns[frame.columns.duplicated()]]
+    ):
+        raise place.error(twice[0], None, "there is more than one column of this name.", "Leave one of them.")
     if frame.empty:
         raise place.error(None, None, "has no rows.", "Give at least one.")
 
@@ -148,7 +152,9 @@ def numbers(values: pd.Series, place: Place) -> np.ndarray:
     if values.dtype.kind in "iuf" and isinstance(values.dtype, np.dtype):
         array = values.to_numpy(np.float64)
     else:
-        array = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if isinstance(values.dtype, pd.SparseDtype):
+            values = values.sparse.to_dense()
+        array = _as_float(values)
         truth = values.dtype.kind == "b" or values.map(lambda value: isinstance(value, (bool, np.bool_))).to_numpy(bool)
         wrong = (np.isnan(array) & values.notna().to_numpy()) | truth
         if wrong.any():
@@ -161,6 +167,24 @@ def numbers(values: pd.Series, place: Place) -> np.ndarray:
     if infinite.any():
         raise place.error(name, int(np.argmax(infinite)), "the number is infinite.", "Mend or delete the row.")
     return array
+
+
+def _as_float(values: pd.Series) -> np.ndarray:
+    """What can be read as a number as float64, everything else as NaN."""
+    try:
+        read = pd.to_numeric(values, errors="coerce")
+        if read.dtype.kind != "c":
+            return read.to_numpy(np.float64, na_value=np.nan)
+    except (OverflowError, TypeError):  # an integer beyond all floats, an object that pandas knows nothing of
+        pass
+    return np.array([_float_or_nan(value) for value in values])
+
+
+def _float_or_nan(value: object) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
 
 
 def outside(array: np.ndarray, column: Mapping[str, Any]) -> np.ndarray:

@@ -174,14 +174,22 @@ class _Past:
         return values[..., self._once("lag", lag_s, self._rows_before)]
 
     def means(self, values: np.ndarray, spans_hours: Sequence[int]) -> list[np.ndarray]:
-        """Means of `values`, shape (…, n), over the rows of the last hours, the row's own included, for each span."""
-        sums = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
-        np.cumsum(values, axis=-1, out=sums[..., 1:])
-        means = []
-        for hours in spans_hours:
-            first = self._once("first", hours * 3600, self._first_rows)
-            means.append((sums[..., 1:] - sums[..., first]) / self._once("count", hours * 3600, self._counts))
-        return means
+        """Means of `values`, shape (…, n), over the rows of the last hours, the row's own included, for each span.
+
+        A window is the sum of blocks whose lengths are powers of two. Differences of running sums would be quicker, but their
+        last digits depend on the rows before the window, and a tree may split between such digits.
+        """
+        counts = [self._once("count", hours * 3600, self._counts) for hours in spans_hours]
+        sums, ends = [np.zeros(values.shape) for _ in counts], [np.arange(1, values.shape[-1] + 1) for _ in counts]
+        blocks, length = values, 1  # sums of so many rows, by the first
+        while length <= max(count.max() for count in counts):
+            for count, total, end in zip(counts, sums, ends, strict=True):
+                rows = np.flatnonzero(count & length)
+                if len(rows):
+                    end[rows] -= length
+                    total[..., rows] += blocks[..., end[rows]]
+            blocks, length = blocks[..., :-length] + blocks[..., length:], 2 * length
+        return [total / count for total, count in zip(sums, counts, strict=True)]
 
     def lowest(self, values: np.ndarray, hours: int) -> np.ndarray:
         """The least of the rows of the last hours, the row's own included.

@@ -32,6 +32,8 @@ ENTRY_POINT = "main"
 # What lies beside code without being part of it: caches, and what editors and patches leave.
 IGNORED = re.compile(r"\..*|__pycache__|.*\.(pyc|swp|orig|rej|bak)|.*~|#.*#")
 
+IMPORTERS = ("import_module", "__import__", "run_module")  # functions that import the module of a name
+
 LONG = 120  # letters that two values of a parameter may take in a message
 
 Ingredients = dict[str, dict[str, object]]
@@ -215,6 +217,7 @@ def imports(source: bytes, package: str) -> tuple[str, ...] | None:
     except (SyntaxError, ValueError):
         return None
     names: list[str] = []
+    called = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
@@ -226,15 +229,22 @@ def imports(source: bytes, package: str) -> tuple[str, ...] | None:
                 parts = package.split(".")
                 module = ".".join(filter(None, (*parts[: len(parts) - node.level + 1], module)))
             names += [f"{module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__", "run_module"):
-            if not (node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)):
+        elif isinstance(node, ast.Call) and _named(node.func) in IMPORTERS:
+            plain = len(node.args) == 1 and not node.keywords  # not relative, no list of what to import
+            if not (plain and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)):
                 return None
             names.append(node.args[0].value)
+            called.add(node.func)
+    if any(_named(node) in IMPORTERS and node not in called for node in ast.walk(tree)):
+        return None  # under another name, or handed on: nobody can tell what it imports
     return tuple(name for name in names if name.split(".")[0] == PACKAGE.name)
 
 
-def _called(node: ast.Call) -> str:
-    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+def _named(node: ast.AST) -> str:
+    """What a name, an attribute or a renamed import stands for; empty for anything else."""
+    if isinstance(node, ast.alias):
+        return node.name if node.asname else ""
+    return getattr(node, "attr", getattr(node, "id", ""))
 
 
 def changes(then: Ingredients, now: Ingredients) -> list[str]:

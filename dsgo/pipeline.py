@@ -52,20 +52,14 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
                 raise
             _say("Nothing is in Production yet, and level DEV puts nothing there: no report and no REST endpoint.")
             return 0
-    report = start_report(settings, collection)
-    try:
-        services.serve(settings, collection)
-    finally:
-        written, complaint = report.communicate()
-    if report.returncode:
-        raise StepError("report", complaint.strip() or f"exit code {report.returncode}")
+    written = report_and_serve(settings, collection)
     _say("")
     _say(
         f"In Production    {collection} version {champion.version}, {champion.step}, learned from "
         f"{champion.trained_from:%Y-%m-%d} to {champion.trained_to:%Y-%m-%d}, "
         f"{'SYNTHETIC data' if champion.synthetic else 'recorded data'}"
     )
-    for name, place in addresses(settings, written.strip().splitlines()[-1]).items():
+    for name, place in addresses(settings, written).items():
         _say(f"{name:<16} {place}")
     _say(f"done in {time.monotonic() - started:.0f} s")
     return 0
@@ -291,6 +285,28 @@ def show_scores(collection: Collection) -> None:
         ]
         table.add_row(row["model"], f"{row['stage']} {row['version']}".strip(), *cells)
     Console(width=max(80, 40 + 24 * 2 * len(collection.targets)) if not sys.stdout.isatty() else None).print(table)
+
+
+def report_and_serve(settings: Settings, collection: str) -> str:
+    """Write the report while the REST endpoint starts; return where it lies. Who is told to stop leaves no report at work.
+
+    Raises:
+        ServiceError: the endpoint does not start. The report is written nevertheless.
+        StepError: there is no report.
+    """
+    with remains.terminated_as_interrupted(), start_report(settings, collection) as report:
+        try:
+            services.serve(settings, collection)
+            written, complaint = report.communicate()
+        except KeyboardInterrupt:
+            report.kill()
+            raise
+        except ServiceError:
+            report.communicate()  # it needs no endpoint
+            raise
+    if report.returncode:
+        raise StepError("report", complaint.strip() or f"exit code {report.returncode}")
+    return written.strip().splitlines()[-1]
 
 
 def start_report(settings: Settings, collection: str) -> subprocess.Popen:

@@ -15,6 +15,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from functools import cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -52,6 +53,8 @@ def marked(settings: Settings, collection: str) -> Iterator[None]:
     Raises:
         DSGoError: a process does not end even when killed.
     """
+    # Python's keeper of semaphores is to outlive them: a second one complains of each that it was never told of.
+    resource_tracker.ensure_running()
     os.environ[MARK] = collection
     try:
         yield

@@ -56,7 +56,7 @@ def run():
     known, settings = collection.load(sys.argv[1]), prepare(load())
     with remains.terminated_as_interrupted(), remains.only_one(settings, known.name):
         activate(settings)
-        pipeline.execute(settings, known, "sample")
+        pipeline.execute(settings, known, "sample", "PROD")
 sys.exit(cli.reported(run))
 """
 

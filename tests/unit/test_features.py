@@ -50,6 +50,13 @@ def test_later_rows_change_nothing(week):
     np.testing.assert_allclose(features.transform(table.iloc[:50]), features.transform(table)[:50])
 
 
+def test_rows_before_all_windows_change_not_a_bit(week):
+    """Trees may split anywhere, also between two numbers that differ in their last digits."""
+    features, _ = week
+    table = dataset("2013-01-01", "2013-06-01").table
+    np.testing.assert_array_equal(features.transform(table.iloc[1000:1400])[100:], features.transform(table)[1100:1400])
+
+
 def test_one_row_alone_has_features(week):
     features, table = week
     alone = features.transform(table.iloc[[30]])

@@ -161,6 +161,25 @@ def test_imports_of_the_project_s_own_files_are_none_of_the_package():
     assert imports(b"from . import dsgo_like\nimport dsgo_like\nfrom .dsgo import x\n", "") == ()
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "importlib.import_module('.features', 'dsgo')",
+        "importlib.import_module(name)",
+        "from importlib import import_module as other\nother('dsgo.features')",
+        "list(map(importlib.import_module, ['dsgo.features']))",
+        "__import__('dsgo', fromlist=['features'])",
+        "def broken(",
+    ],
+)
+def test_where_it_cannot_be_told_what_is_imported_everything_counts(source):
+    assert imports(source.encode(), "") is None
+
+
+def test_a_module_imported_by_its_plain_name_is_no_riddle():
+    assert imports(b"from importlib import import_module\nimport_module('dsgo.features')", "") == ("dsgo.features",)
+
+
 def test_what_changed_is_said(tree):
     runs = {"process_data": run("d1"), "a": run("a"), "b": run("b")}
     before = own_ingredients(step_of(tree)) | inputs_of(step_of(tree), runs)

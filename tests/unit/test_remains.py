@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -94,3 +95,25 @@ def test_only_marked_processes_of_this_copy_and_collection_are_ended(settings, t
             child.wait()
             child.stdin.close()
             child.stdout.close()
+
+
+SEMAPHORE = """
+import gc, multiprocessing
+from dsgo import remains, settings
+with remains.marked(settings.load(), "any"):
+    lock = multiprocessing.get_context("forkserver").Lock()
+del lock
+gc.collect()
+"""
+
+
+def test_an_ended_pipeline_says_nothing_of_semaphores(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SEMAPHORE],
+        env={**os.environ, "DSGO_HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stderr == ""

@@ -128,6 +128,8 @@ class TestCheckInputs:
             ("windspeed", None, "the value is missing"),
             ("windspeed", np.nan, "the value is missing"),
             ("windspeed", np.inf, "infinite"),
+            ("windspeed", 10**400, "is no number"),
+            ("windspeed", 1 + 2j, r"\(1\+2j\) is no number"),
             ("windspeed", -4.0, "not within 0 to 35 m/s"),
             ("temperature", 288.15, r"288.15 °C is not within .* seems to be in kelvin"),
             ("rad_diffuse", 9999.0, "not within 0 to 800 W/m²"),
@@ -154,6 +156,24 @@ class TestCheckInputs:
     def test_a_missing_column_and_what_is_there_are_named(self):
         with pytest.raises(DataError, match=r"missing: windspeed; there are utc_timestamp, wind, temperature"):
             check_inputs(request().rename(columns={"windspeed": "wind"}), self.info)
+
+    def test_a_column_that_comes_twice_is_named(self):
+        frame = request()
+        for column in ("windspeed", "utc_timestamp"):
+            with pytest.raises(DataError, match=f"column {column}: there is more than one column of this name"):
+                check_inputs(pd.concat([frame, frame[[column]]], axis=1), self.info)
+        spare = frame.assign(note=1)
+        check_inputs(pd.concat([spare, spare[["note"]]], axis=1), self.info)  # which nobody reads
+
+    def test_numbers_are_read_from_every_kind_of_column(self):
+        frame = request()
+        _, expected = check_inputs(frame, self.info)
+        for kind in (object, "Float64", "double[pyarrow]", pd.SparseDtype(float, 0.0)):
+            np.testing.assert_array_equal(check_inputs(frame.astype({"windspeed": kind}), self.info)[1], expected)
+
+    def test_complex_numbers_are_refused_not_cut(self):
+        with pytest.raises(DataError, match=r"column windspeed, row 1: .* is no number"):
+            check_inputs(request().assign(windspeed=[1j, 2j, 3j]), self.info)
 
     def test_a_request_without_rows_is_refused(self):
         with pytest.raises(DataError, match="has no rows"):
