@@ -67,7 +67,7 @@ def in_pipeline(step: Step, runs: dict):
     experiment = MlflowClient().get_experiment_by_name(EXPERIMENT).experiment_id
     parent = MlflowClient().create_run(experiment)
     with patch.dict(os.environ, environment()):
-        where = {"experiment": EXPERIMENT, "collection": "wind_solar", "parent": parent.info.run_id}
+        where = {"experiment_id": experiment, "collection": "wind_solar", "parent": parent.info.run_id}
         done = run_step(step, runs, **where, env_manager="local", at_once=2)
     MlflowClient().set_terminated(parent.info.run_id)
     return done
@@ -148,8 +148,9 @@ def test_a_killed_search_goes_on_and_its_finished_trials_count(searched):
 def test_the_pipeline_trains_anew_with_what_a_search_has_found_and_then_reuses_it(steps, prepared, linear, searched):
     _, search = searched
     runs, wanted = {"process_data": prepared}, [steps["process_data"], steps["linear_regression"]]
-    _, why = pipeline.plan(wanted, COLLECTION)
-    assert why == {"linear_regression": "its code, parameters, environment or inputs are new"}
+    data, anew = pipeline.plan(wanted, COLLECTION)
+    assert data.run.info.run_id == prepared.info.run_id
+    assert anew.run is None and any("settings" in reason for reason in anew.why), anew.why
     uri = f"runs:/{search.info.run_id}/settings.yaml"
     step = with_settings(steps["linear_regression"], runs)
     assert step.parameters["settings"] == uri
@@ -158,8 +159,8 @@ def test_the_pipeline_trains_anew_with_what_a_search_has_found_and_then_reuses_i
     assert float(made.data.params["penalty"]) == found["values"]["penalty"]
     skills = [made.data.metrics[f"backtest.{target}.skill"] for target in COLLECTION.targets]
     assert 1 - sum(skills) / len(skills) == pytest.approx(found["score"])
-    done, why = pipeline.plan(wanted, COLLECTION)
-    assert (done["linear_regression"].info.run_id, why) == (made.info.run_id, {})
+    _, reused = pipeline.plan(wanted, COLLECTION)
+    assert reused.run.info.run_id == made.info.run_id
 
 
 def test_without_a_search_of_it_a_step_is_as_it_was(steps, prepared, searched):
