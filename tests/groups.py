@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 PIPELINE = (  # beginnings of the node ids of all tests that use the fixture `first`
     "tests/integration/test_pipeline.py",
     "tests/integration/test_readme.py::test_the_endpoint_answers_the_printed_question",
+    "tests/integration/test_dashboard_server.py::test_everything_of_a_real_system_is_shown",
 )
 LONG = (  # groups that take a minute or more, the longest first: then the workers end at about the same time
     "pipeline",
