@@ -192,7 +192,17 @@ def job_reference(path: Path):
     return dg.build_reconstructable_job("dsgo.flow", "job_of", (str(path),), {})
 
 
-DAGSTER_YAML = "telemetry:\n  enabled: false\npython_logs:\n  python_log_level: CRITICAL\n"
+# What steps print is shown as it comes. To keep it as well Dagster would start four processes more for each step, which
+# answer Ctrl-C with tracebacks of their own.
+DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+python_logs:
+  python_log_level: CRITICAL
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
 
 
 @contextmanager

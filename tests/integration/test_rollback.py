@@ -38,6 +38,8 @@ def candidates(
     """Candidates in `copy`, and the environment to use it; 0 and then 1 have been promoted."""
     for name, value in copy.child_environment().items():
         monkeypatch.setenv(name, value)
+    # MLflow remembers what another test's process of it has asked, whatever the environment says.
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", copy.tracking_uri)
     if not made:
         made["candidates"] = make_candidates(tmp_path, 3)
     for number in (0, 1):

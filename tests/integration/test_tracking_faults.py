@@ -81,7 +81,7 @@ import mlflow
 with mlflow.start_run():
     mlflow.log_artifacts(sys.argv[1], "folder")
 """
-FILES = 40
+FILES = 120
 FILE_SIZE = 6 << 20  # bytes; larger files go one by one, so that there is a middle in which to kill the server
 
 
