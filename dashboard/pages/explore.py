@@ -6,7 +6,7 @@ can show of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
@@ -61,6 +61,7 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
     date = {**days, "valueFormat": "D MMM YYYY", "clearable": False, "w": 150}
     return [
         dcc.Location(id="explore-location", refresh=False),
+        dcc.Store(id="explore-answered"),
         heading(f"Explore: {collection.title}", value),
         html.Div(
             [
@@ -154,6 +155,7 @@ def install(app: Dash, board: Board) -> None:
         Output("explore-years", "value"),
         Output("explore-through-time", "style"),
         Output("explore-beside", "style"),
+        Output("explore-answered", "data"),
         Input("explore-location", "search"),
         Input("explore-columns", "value"),
         Input("explore-by", "value"),
@@ -164,6 +166,7 @@ def install(app: Dash, board: Board) -> None:
         *inputs,
         State("screen", "data"),
         State("explore-csv", "href"),
+        State("explore-answered", "data"),
     )
     def explore(
         search: str | None,
@@ -173,17 +176,23 @@ def install(app: Dash, board: Board) -> None:
         last: str | None,
         years: list[str] | None,
         relayout: Mapping[str, Any] | None,
-        *clicks_screen_and_shown: Any,
+        *more: Any,
     ) -> tuple[Any, ...]:
-        screen, shown = clicks_screen_and_shown[-2:]
+        *clicks, screen, shown, answered = more
         collection, value = _value(search, board)
         if value is None:
             raise PreventUpdate
         history = value.history
         view, problems = views.read(search, history)
-        asked = _asked(str(ctx.triggered_id or ""), view, history, columns, by, first, last, years, relayout)
+        # A browser drops the answer to a click when the echo of the answer before asks again meanwhile: a button counts as
+        # pressed until an answer that knows of it has arrived.
+        pressed = _pressed(clicks, answered)
+        trigger = f"explore-{pressed}" if pressed else str(ctx.triggered_id or "")
+        asked = _asked(trigger, view, history, columns, by, first, last, years, relayout)
         query = asked.query(collection)
         if CSV + query == shown:  # what is there already: the echo of an answer in the controls
+            if pressed:
+                return (*(no_update for _ in ctx.outputs_list[:-1]), clicks)
             raise PreventUpdate
         figure, width = charts.explore(history, asked, max(FEWEST_POINTS, min(MOST_POINTS, screen or MOST_POINTS)))
         through_time = asked.by == TIME
@@ -201,6 +210,7 @@ def install(app: Dash, board: Board) -> None:
             [str(year) for year in asked.years],
             {} if through_time else {"display": "none"},
             {"display": "none"} if through_time else {},
+            clicks,
         )
 
     @app.server.get(CSV)
@@ -226,6 +236,14 @@ def _value(search: str | None, board: Board) -> tuple[str, InProduction | None]:
     source = board.production.get(collection)
     value = None if source is None else source.read().value
     return collection, value if isinstance(value, InProduction) else None
+
+
+def _pressed(clicks: Sequence[int | None], answered: Sequence[int | None] | None) -> str | None:
+    """The button that was pressed since `answered`, the counts of presses that the newest answer knew of."""
+    before = answered or [None] * len(clicks)
+    return next(
+        (name for name, now, then in zip(BUTTONS, clicks, before, strict=True) if (now or 0) > (then or 0)), None
+    )
 
 
 def _asked(
