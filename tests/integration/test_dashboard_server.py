@@ -73,8 +73,8 @@ def test_everything_of_a_real_system_is_shown(dsgo, first, servers, browser):
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.set_default_timeout(60_000)
         for path, words in {
-            "/": ("Synthetic data", "Scores of these days", "Learned from"),
-            "/explore": ("Each point", "synthetic", "80 % interval"),
+            "/": ("Recorded data", "Scores of these days", "Learned from"),
+            "/explore": ("Each point", "Recorded data", "80 % interval"),
             "/models": ("by season", "What wind_GW is forecast from", "Production"),
             "/health": ("Steps of the run of", "process_data", "time stamps"),
         }.items():
