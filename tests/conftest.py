@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 COUNTER = itertools.count()
+PORT_FREE_S = 10.0
 IGNORED = {".pytest_cache", ".ruff_cache", "__pycache__", ".dsgo", ".venv"}
 
 # Several threads of OpenMP that wait for each other on cores shared with another worker take many times as long.
@@ -161,10 +163,17 @@ def new_settings(
     yield make
     for settings in made:
         services.down(settings)
+    for settings in made:  # after all are stopped: what one leaves must not keep the others running
         left = daemon.processes(settings)
         assert not left, f"still running: {left}"
         for service in services.SERVICES.values():
-            assert not probes.is_taken(service.port(settings)), f"{service.name} still listens"
+            # A killed process with threads can be a zombie while the last of them still holds its port.
+            deadline = time.monotonic() + PORT_FREE_S
+            while probes.is_taken(service.port(settings)):
+                assert time.monotonic() < deadline, (
+                    f"{service.name} still listens: {probes.holder(service.port(settings))}"
+                )
+                time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
