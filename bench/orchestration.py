@@ -65,7 +65,7 @@ from dsgo import collection, pipeline, remains
 from dsgo.settings import load
 known, settings = collection.load(sys.argv[1]), load()
 with remains.only_one(settings, known.name):
-    pipeline.execute(settings, known, sys.argv[2])
+    pipeline.execute(settings, known, sys.argv[2], "PROD")
 """
 IN_ONE_PROCESS = """
 import sys
