@@ -11,7 +11,7 @@ DSGoError                 anything a user can mend: shown as one message, withou
 ├── StepError             a step of a pipeline failed
 ├── RegistryError         the registry has not what was asked for
 │   └── NoProductionModel no version is in Production yet
-├── LedgerError           the ledger's database does not answer, or refuses
+├── DatabaseError         the application database does not answer, or refuses
 └── GateError             a promotion cannot be judged
     └── WindowSeen        the champion has learned from the rows to compare on
 """
@@ -110,8 +110,8 @@ class NoProductionModel(RegistryError):
         )
 
 
-class LedgerError(DSGoError):
-    """The ledger's database does not answer, or refuses. Never carries a credential."""
+class DatabaseError(DSGoError):
+    """The application database does not answer, or refuses. Never carries a credential."""
 
 
 class GateError(DSGoError):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
-import functools
 import math
 import os
 import pwd
@@ -23,11 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
+from dsgo import database
 from dsgo import settings as dsgo_settings
-from dsgo.errors import LedgerError, SettingError
 
 if TYPE_CHECKING:  # `make up` reads the ledger each time; pandas would double what that takes
     import pandas as pd
@@ -36,8 +33,6 @@ PROMOTION, CHALLENGE, REFUSAL, KEPT = "promotion", "challenge", "refusal", "kept
 ROLLBACK, REPAIR, FOUND = "rollback", "repair", "found"  # found: in Production before there was a ledger
 BEGUN, DONE, UNDONE = "begun", "done", "undone"
 DEV, PROD = "DEV", "PROD"
-PATIENCE = 30  # seconds to wait for a writer of SQLite, or for PostgreSQL to answer
-ADVISORY_LOCK = 0x0D560  # the number under which PostgreSQL keeps the lock that `exclusive` takes
 
 _metadata = sa.MetaData()
 _ledger = sa.Table(
@@ -84,6 +79,7 @@ _GUARDS = {
         "CREATE TRIGGER ledger_no_truncate BEFORE TRUNCATE ON ledger FOR EACH STATEMENT EXECUTE FUNCTION ledger_only_added()",
     ],
 }
+_tables = database.Tables(_metadata, _GUARDS)
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ def entries(collection: str | None = None, limit: int = 100) -> pd.DataFrame:
         Columns as the table `ledger` has them; `time` in UTC, `version` and `replaced` missing (NA) where there is none.
 
     Raises:
-        LedgerError: the database does not answer.
+        DatabaseError: the database does not answer.
     """
     import pandas as pd
 
@@ -158,12 +154,8 @@ def read(collection: str | None = None) -> list[Entry]:
     query = sa.select(_ledger).where(_ledger.c.id.not_in(ended)).order_by(_ledger.c.id)
     if collection is not None:
         query = query.where(_ledger.c.collection == collection)
-    settings = dsgo_settings.load()
-    url = _url(settings.database_url)
-    if url.drivername == "sqlite" and not Path(url.database).exists():
-        return []  # nothing has been written yet, and looking makes no file
-    with _answering(url), _engine(url).connect() as connection:
-        return [_entry(row) for row in connection.execute(query)]
+    with _tables.reading() as connection:
+        return [_entry(row) for row in connection.execute(query)] if connection else []
 
 
 def collections() -> list[str]:
@@ -218,12 +210,11 @@ def append(*new: Entry) -> list[int]:
     """Add rows, all or none of them; the time is now. Returns their ids.
 
     Raises:
-        LedgerError: the database does not answer, or refuses.
+        DatabaseError: the database does not answer, or refuses.
     """
-    url = _url(dsgo_settings.load().database_url)
     now = datetime.datetime.now(datetime.UTC)
     ids = []
-    with _answering(url), _engine(url).begin() as connection:
+    with _tables.writing() as connection:
         for entry in new:
             values = {name: value for name, value in _record(entry).items() if name != "id"} | {"time": now}
             ids.append(connection.execute(_ledger.insert().values(values)).inserted_primary_key[0])
@@ -234,15 +225,15 @@ def append(*new: Entry) -> list[int]:
 def exclusive() -> Iterator[None]:
     """Only one process at a time changes what is in Production; another one waits. A killed one's lock is freed."""
     settings = dsgo_settings.load()
-    url = _url(settings.database_url)
+    url = database.address()
     settings.home.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         fcntl.flock(stack.enter_context((settings.home / "promotion.lock").open("w")), fcntl.LOCK_EX)
         if url.drivername.startswith("postgresql"):  # whoever shares the database may have another DSGO_HOME
-            with _answering(url):
-                connection = stack.enter_context(_engine(url).connect())
+            with database.answering(url):
+                connection = stack.enter_context(database.engine(url).connect())
                 connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-                connection.execute(sa.select(sa.func.pg_advisory_lock(ADVISORY_LOCK)))
+                connection.execute(sa.select(sa.func.pg_advisory_lock(database.ADVISORY_LOCK)))
         yield
 
 
@@ -266,10 +257,7 @@ def _record(entry: Entry) -> dict[str, object]:
 def _entry(row: sa.Row) -> Entry:
     values = dict(row._mapping)
     evidence = Evidence(**{field.name: values.pop(field.name) for field in fields(Evidence)})
-    time = values.pop("time")
-    # SQLite keeps no time zone; PostgreSQL answers in the session's.
-    time = time.astimezone(datetime.UTC) if time.tzinfo else time.replace(tzinfo=datetime.UTC)
-    return Entry(**values, evidence=evidence, time=time)
+    return Entry(**values | {"time": database.utc(values["time"])}, evidence=evidence)
 
 
 def json_value(value: object) -> object:
@@ -285,90 +273,3 @@ def json_value(value: object) -> object:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)  # a time, a path
-
-
-def _url(text: str) -> URL:
-    """The database's address. Its parts are checked here: what a driver says of a wrong one might hold the password."""
-    wrong = SettingError(
-        "DSGO_DATABASE_URL",
-        "…",  # holds a password
-        "postgresql://user:password@host:port/database, with %40 for @, %3A for : and %2F for / in user and password",
-    )
-    try:
-        url = sa.make_url(text)
-    except (sa.exc.ArgumentError, ValueError):
-        raise wrong from None
-    if not url.database or "@" in (url.host or ""):
-        raise wrong
-    if url.drivername == "postgresql":
-        return url.set(drivername="postgresql+psycopg")
-    return url
-
-
-def _shown(url: URL) -> str:
-    """The address without user, password and options."""
-    if url.drivername == "sqlite":
-        return f"the ledger {url.database}"
-    return f"the ledger in PostgreSQL at {url.host or 'its local socket'}:{url.port or 5432}, database {url.database}"
-
-
-@contextlib.contextmanager
-def _answering(url: URL) -> Iterator[None]:
-    """What goes wrong inside becomes a LedgerError that names the database, without the statement's parameters."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        said = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise LedgerError(
-            f"{_shown(url)[0].upper()}{_shown(url)[1:]}: {said[0] if said else type(error).__name__}.",
-            "Look whether DSGO_DATABASE_URL is right and the database runs."
-            if url.drivername != "sqlite"
-            else "Look whether the file can be written and the disk has space.",
-        ) from None
-
-
-@functools.lru_cache(maxsize=4)
-def _engine(url: URL) -> Engine:
-    """An engine on the database, with the table in it. It keeps no connection: none is shared with a forked process."""
-    if url.drivername == "sqlite":
-        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": PATIENCE})
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin)
-    else:
-        try:
-            import psycopg  # noqa: F401
-        except ImportError:
-            raise LedgerError(
-                f"{_shown(url)}: the driver psycopg is not installed.", "Install dsgo[postgresql]."
-            ) from None
-        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": PATIENCE})
-    with engine.connect() as connection:
-        made = sa.inspect(connection).has_table(_ledger.name)
-    if not made:
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
-            _make(connection)
-    return engine
-
-
-def _make(connection: Connection) -> None:
-    """Table, index and guards, in one transaction; of two that come at once the second finds them made."""
-    kind = connection.dialect.name
-    if kind == "postgresql":  # two that make a table at once would collide, whatever the statement says
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK + 1)))
-    connection.execute(sa.schema.CreateTable(_ledger, if_not_exists=True))
-    for index in _ledger.indexes:
-        connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-    for guard in _GUARDS[kind]:
-        connection.exec_driver_sql(guard)
-
-
-def _prepare_sqlite(connection, _) -> None:
-    connection.isolation_level = None  # SQLAlchemy begins and commits; Python's own way leaves out DDL
-    connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer
-    connection.execute("PRAGMA synchronous=FULL")  # a committed row outlives a power cut
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -185,7 +185,7 @@ def out_of_order(settings: Settings) -> list[str]:
     Asks as `production_version` does, for the same reason.
 
     Raises:
-        RegistryError, LedgerError: one of the two does not answer.
+        RegistryError, DatabaseError: one of the two does not answer.
     """
     from dsgo import ledger
 

@@ -15,7 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from dsgo import ledger
-from dsgo.errors import DSGoError, LedgerError, SettingError
+from dsgo.database import ADVISORY_LOCK
+from dsgo.errors import DatabaseError, DSGoError, SettingError
 from dsgo.ledger import BEGUN, DONE, FOUND, PROMOTION, REFUSAL, REPAIR, ROLLBACK, UNDONE, Entry, Evidence
 from dsgo.settings import CHECKOUT, load
 
@@ -113,7 +114,7 @@ def test_the_database_itself_refuses_to_change_a_row(database: sa.Engine, change
 def test_a_change_ends_once(database: sa.Engine) -> None:
     (begun,) = ledger.append(entry(state=BEGUN))
     ledger.append(entry(begun=begun))
-    with pytest.raises(LedgerError, match=r"only added|duplicate key"):
+    with pytest.raises(DatabaseError, match=r"only added|duplicate key"):
         ledger.append(entry(REFUSAL), entry(state=UNDONE, begun=begun))
     assert [row.action for row in ledger.read()] == [PROMOTION], "all rows or none"
 
@@ -164,7 +165,7 @@ def test_postgresql_keeps_those_apart_that_have_another_home(
 ) -> None:
     monkeypatch.setenv("DSGO_DATABASE_URL", postgresql)
     engine = sa.create_engine(driver(postgresql), poolclass=sa.NullPool)
-    free = sa.select(sa.func.pg_try_advisory_lock(ledger.ADVISORY_LOCK))
+    free = sa.select(sa.func.pg_try_advisory_lock(ADVISORY_LOCK))
     with ledger.exclusive(), engine.connect() as other:
         assert other.execute(free).scalar() is False
     with engine.connect() as other:
@@ -243,7 +244,7 @@ WRONG_ADDRESSES = [
 @pytest.mark.parametrize("url", WRONG_ADDRESSES)
 def test_a_wrong_address_is_refused_without_showing_a_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSGO_DATABASE_URL", url)
-    with pytest.raises((SettingError, LedgerError)) as caught:
+    with pytest.raises((SettingError, DatabaseError)) as caught:
         ledger.append(entry())
     shown: BaseException | None = caught.value
     while shown is not None:
@@ -275,4 +276,4 @@ def test_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_error_is_one_that_the_command_line_shows_as_a_sentence() -> None:
-    assert issubclass(LedgerError, DSGoError)
+    assert issubclass(DatabaseError, DSGoError)

@@ -66,11 +66,28 @@ def ended_well(child: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def duration(store, folder: Path) -> float:
-    """Seconds that a whole upload takes at present."""
-    begin = time.monotonic()
-    assert ended_well(in_a_child(store, folder, "warm-up"))
-    return time.monotonic() - begin
+def at_a_random_byte(store, folder: Path, name: str) -> int:
+    """Start to log `folder`; return the child's id when a random share of it has come, or the child has ended.
+
+    A random share of the usual time would often be too late: on a busy machine no two uploads take equally long.
+    """
+    before = stored_bytes(store.root.parent)
+    wanted = random.random() * sum(path.stat().st_size for path in folder.iterdir())
+    child = in_a_child(store, folder, name)
+    while stored_bytes(store.root.parent) - before < wanted:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            break
+    return child
+
+
+def stored_bytes(root: Path) -> int:
+    """Bytes below a folder of which files come and go meanwhile."""
+    found = 0
+    for parent, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += Path(parent, name).stat().st_size
+    return found
 
 
 def assert_whole_files_only(found: Path, expected: dict[str, str]) -> int:
@@ -81,10 +98,9 @@ def assert_whole_files_only(found: Path, expected: dict[str, str]) -> int:
 
 def test_servers_killed_at_random_moments(own_store, tree):
     """The client is not told and completes each upload by itself, once the server is back."""
-    expected, interrupted, usual = digests(tree), 0, duration(own_store, tree)
+    expected, interrupted = digests(tree), 0
     for number in range(KILLS // 2):
-        child = in_a_child(own_store, tree, f"run {number}")
-        time.sleep(random.uniform(0, usual))  # the random moment; nothing waits for it
+        child = at_a_random_byte(own_store, tree, f"run {number}")
         own_store.stop(signal.SIGKILL)
         interrupted += assert_whole_files_only(own_store.root / f"run {number}", expected) < len(expected)
         own_store.start()
@@ -97,10 +113,9 @@ def test_servers_killed_at_random_moments(own_store, tree):
 
 def test_clients_killed_at_random_moments(own_store, tree):
     """What a killed client leaves is no half file, and the rerun completes the upload."""
-    expected, interrupted, usual = digests(tree), 0, duration(own_store, tree)
+    expected, interrupted = digests(tree), 0
     for number in range(KILLS // 2):
-        child = in_a_child(own_store, tree, f"run {number}")
-        time.sleep(random.uniform(0, usual))  # the random moment; nothing waits for it
+        child = at_a_random_byte(own_store, tree, f"run {number}")
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         interrupted += assert_whole_files_only(own_store.root / f"run {number}", expected) < len(expected)
