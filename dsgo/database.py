@@ -149,11 +149,11 @@ def _one_maker(url: URL) -> Iterator[None]:
     if url.drivername != "sqlite":
         yield
         return
-    try:
-        file = Path(f"{url.database}.lock").open("w")
-    except OSError as error:
-        raise DatabaseError(f"{_shown(url)}: {error.strerror}.", WRITABLE) from None
-    with file:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(f"{url.database}.lock").open("w"))
+        except OSError as error:
+            raise DatabaseError(f"{_shown(url)}: {error.strerror}.", WRITABLE) from None
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
