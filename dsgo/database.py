@@ -20,6 +20,7 @@ from dsgo import settings as dsgo_settings
 from dsgo.errors import DatabaseError, SettingError
 
 PATIENCE = 30  # seconds to wait for a writer of SQLite, or for PostgreSQL to answer
+WRITABLE = "Look whether the file can be written and the disk has space."
 ADVISORY_LOCK = (
     0x0D560  # PostgreSQL's locks of this product count up from here: 0 is Production, 1 the making of tables
 )
