@@ -139,7 +139,7 @@ def _read(collection: str, *conditions: sa.ColumnElement[bool]) -> pd.DataFrame:
     with _tables.reading() as connection:
         rows = [row._asdict() for row in connection.execute(query)] if connection else []
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"version": "Int64", "measured": float, "limit": float})
-    table = table.astype({name: bool for name in ("synthetic", "alarm", "estimate")})
+    table = table.astype(dict.fromkeys(("synthetic", "alarm", "estimate"), bool))
     for name in _TIMES:
         table[name] = pd.to_datetime([database.utc(time) for time in table[name]], utc=True)
     return table
