@@ -8,7 +8,7 @@ import yaml
 
 from dsgo.collection import load
 from dsgo.flow import definitions
-from dsgo.steps import Step
+from dsgo.ingredients import Step
 
 HERE = Path(__file__).resolve().parent
 FORECASTING = HERE.parent / "forecasting"
