@@ -10,9 +10,10 @@ from zoneinfo import available_timezones
 
 import yaml
 
-from dsgo.errors import DataError, DSGoError, GateError
+from dsgo.errors import DataError, DSGoError, GateError, WatchError
 from dsgo.rules import read as read_rules
 from dsgo.settings import CHECKOUT
+from dsgo.watching import read as read_limits
 
 FILE_NAME = "collection.yaml"
 ROLES = ("target", "input")
@@ -39,6 +40,7 @@ REQUIRED = {
     "dataset.backtest.folds": int,
     "dataset.backtest.months": int,
     "gate": dict,
+    "watch": dict,
 }
 REQUIRED_OF_A_COLUMN = {"role": str, "unit": str, "minimum": float, "maximum": float}
 ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description", "quantity"}
@@ -46,13 +48,17 @@ ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description", "q
 
 @dataclass(frozen=True)
 class Collection:
-    """One `collection.yaml`. `dataset` travels inside each dataset made of it; `gate` is what a promotion must show."""
+    """One `collection.yaml`. `dataset` travels inside each dataset made of it; `gate` is what a promotion must show.
+
+    `watch` has the limits of the weekly check.
+    """
 
     name: str
     title: str
     experiment: str
     dataset: Mapping[str, Any]
     gate: Mapping[str, Any]
+    watch: Mapping[str, Any]
     path: Path
 
     @property
@@ -118,7 +124,7 @@ def load(path: Path | str) -> Collection:
     except yaml.YAMLError as error:
         raise DataError(path, f"is no valid YAML: {error}.") from error
     _check(content, path)
-    return Collection(**{k: content[k] for k in ("name", "title", "experiment", "dataset", "gate")}, path=path)
+    return Collection(**{k: content[k] for k in ("name", "title", "experiment", "dataset", "gate", "watch")}, path=path)
 
 
 def find(name: str, root: Path = CHECKOUT) -> Collection:
@@ -142,7 +148,8 @@ def _check(content: Any, path: Path) -> None:
         _typed(content, key, kind, path)
     try:
         read_rules(content["gate"])
-    except GateError as error:
+        read_limits(content["watch"])
+    except (GateError, WatchError) as error:
         raise DataError(path, error.problem, error.remedy) from None
     dataset = content["dataset"]
     if dataset["timezone"] not in available_timezones():

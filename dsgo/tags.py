@@ -27,6 +27,7 @@ LEVEL = "dsgo.level"
 SEARCH_SPACE = "dsgo.search_space"
 SCORED_TO = "dsgo.scored_to"
 TRIAL = "dsgo.trial"
+ALARMS = "dsgo.alarms"
 
 
 def code_version(folder: Path | str = ".") -> str:
