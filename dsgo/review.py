@@ -158,9 +158,13 @@ class Review:
         return pd.MultiIndex.from_arrays([calendar["year"].astype(int), calendar["week"].astype(int)])
 
 
-def review(production: Production) -> Review:
-    """All out-of-sample forecasts of what is in Production, from its window and from the data after `trained_to`."""
-    dataset, window = production.dataset(), production.window()
+def review(production: Production, dataset: Dataset | None = None) -> Review:
+    """All out-of-sample forecasts of what is in Production, from its window and from the data after `trained_to`.
+
+    Args:
+        dataset: with that data; by default the one that the version has learned from.
+    """
+    dataset, window = dataset or production.dataset(), production.window()
     columns = [target + part for target in dataset.targets for part in PARTS]
     parts = [window[columns].sort_index()]
     unseen = dataset.table[dataset.table.index > utc(production.trained_to)].dropna(subset=dataset.inputs)

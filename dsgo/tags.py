@@ -30,6 +30,7 @@ SCORED_TO = "dsgo.scored_to"
 TRIAL = "dsgo.trial"
 JOB = "dsgo.job"
 CAUSE = "dsgo.cause"
+ALARMS = "dsgo.alarms"
 
 
 def code_version(folder: Path | str = ".") -> str:
