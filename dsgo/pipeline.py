@@ -88,7 +88,8 @@ def execute(settings: Settings, collection: Collection, data: str, level: str) -
         _say(f"{name:>20} | reused run {run_id}")
     if len(done) == len(decisions):
         return
-    _say(f"to run, at most {flow.AT_ONCE} at once: {', '.join(each.step.name for each in decisions if not each.run)}")
+    left = ", ".join(each.step.name for each in decisions if not each.run)
+    _say(f"to run, unless what comes before turns out the same, at most {flow.AT_ONCE} at once: {left}")
     parent = client.create_run(
         experiment_id,
         run_name=f"pipeline {collection.name}",
