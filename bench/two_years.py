@@ -37,7 +37,7 @@ from dsgo.settings import CHECKOUT, Settings, activate
 
 COLLECTION = "wind_solar"
 MODELS = '("gradient_boosting", "linear_regression")'
-FIRST_MONDAY = pd.Timestamp("2015-01-05", tz="UTC")  # two years are there to learn from
+FIRST_MONDAY = pd.Timestamp("2015-07-06", tz="UTC")  # two and a half years are there: a year, two folds and the window
 WEEK = pd.Timedelta(days=7)
 WIND = ("windspeed", "wind_GW")
 TARGETS, WEATHER = ["solar_GW", "wind_GW"], ["windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
@@ -85,16 +85,16 @@ def lost(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 EVENTS = (
-    Event("wind speed in km/h", _day("2015-04-06"), scaled("windspeed", 3.6), WIND, mended=True),
-    Event("wind capacity +15 %", _day("2015-08-10"), scaled("wind_GW", 1.15), WIND),
-    Event("wind speed stuck", _day("2015-12-02"), stuck("windspeed"), WIND, mended=True),
-    Event("temperature sensor +2 °C", _day("2016-02-15"), moved("temperature", 2.0), ("temperature", "solar_GW")),
-    Event("four days lost", _day("2016-05-12"), lost, ("", *TARGETS, *WEATHER), end=_day("2016-05-16")),
-    Event("solar capacity −15 %", _day("2016-06-06"), scaled("solar_GW", 0.85), ("solar_GW",)),
-    Event("wind speed sensor +1 m/s", _day("2016-09-05"), moved("windspeed", 1.0), WIND),
+    Event("wind speed in km/h", _day("2015-10-05"), scaled("windspeed", 3.6), WIND, mended=True),
+    Event("wind capacity +15 %", _day("2016-02-08"), scaled("wind_GW", 1.15), WIND),
+    Event("wind speed stuck", _day("2016-06-01"), stuck("windspeed"), WIND, mended=True),
+    Event("temperature sensor +2 °C", _day("2016-08-15"), moved("temperature", 2.0), ("temperature", "solar_GW")),
+    Event("four days lost", _day("2016-11-10"), lost, ("", *TARGETS, *WEATHER), end=_day("2016-11-14")),
+    Event("solar capacity −15 %", _day("2017-02-06"), scaled("solar_GW", 0.85), ("solar_GW",)),
+    Event("wind speed sensor +1 m/s", _day("2017-05-01"), moved("windspeed", 1.0), WIND),
 )
-ROLLBACK = _day("2016-03-28")
-KILLS = {_day("2015-03-02"): "refresh", _day("2015-10-19"): "tracking", _day("2016-07-18"): "ftp"}
+ROLLBACK = _day("2016-10-03")
+KILLS = {_day("2015-08-31"): "refresh", _day("2016-04-18"): "tracking", _day("2017-01-16"): "ftp"}
 
 
 class World:
