@@ -72,8 +72,8 @@ report: .venv/made ## write the weekly report; ARGS go to report/create_report.p
 rollback: .venv/made ## put the version before back in Production; ARGS="--to 3 --reason 'too high in June'"
 	@$(DSGO) rollback --collection "$$COLLECTION" $(ARGS)
 
-ledger: .venv/made ## show what was promoted, refused, rolled back and repaired; ARGS="--collection wind_solar --json"
-	@$(DSGO) ledger $(ARGS)
+ledger: .venv/made ## show what was promoted, refused, rolled back and repaired, of all or one COLLECTION; ARGS=--json
+	@$(DSGO) ledger $(if $(filter command,$(firstword $(origin COLLECTION))),--collection "$$COLLECTION") $(ARGS)
 
 backup: .venv/made ## write all artifacts and databases into one file while everything runs; TO=file or folder
 	@$(DSGO) backup --to "$$TO"

@@ -126,6 +126,7 @@ def main() -> None:
             for number in range(
                 options.rounds + 1
             ):  # the first warms up: files are read from the disk, caches compiled
+                print(f"round {number} of {options.rounds}", file=sys.stderr, flush=True)
                 plain = [
                     timed([*mlflow, str(project), "--experiment-name", "bench_plain", "-P", f"round={number}"])[0]
                     for project in projects

@@ -32,7 +32,7 @@ h1 { font-size: 1.3em; margin: 0; } h2 { font-size: 1.05em; margin: 1.4em 0 0; }
 .run { color: #666; font-size: .85em; margin: 0 0 .4em; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .25em .9em .25em 0; vertical-align: top; }
 th { font-weight: 600; color: #666; white-space: nowrap; }
-td { overflow-wrap: anywhere; } tr + tr td { border-top: 1px solid #e0e0e0; }
+td { overflow-wrap: anywhere; } .rules td:first-child { white-space: nowrap; } tr + tr td { border-top: 1px solid #e0e0e0; }
 .fails td { color: #b03a00; font-weight: 600; } .tie td { color: #7a5c00; font-weight: 600; } .untried td { color: #777; }
 img { max-width: 100%; margin-top: 1.4em; }
 """
@@ -99,8 +99,8 @@ def note(verdicts: Sequence[Verdict], reason: str) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that means nothing else in Markdown."""
-    return "".join(f"\\{letter}" if letter in "\\|_*`[]<>" else letter for letter in text).replace("\n", " ")
+    """Text that means nothing else in Markdown. With a backslash before a `<`, MLflow's page shows no table at all."""
+    return html.escape("".join(f"\\{letter}" if letter in "\\|_*`[]" else letter for letter in text)).replace("\n", " ")
 
 
 def page(verdicts: Sequence[Verdict], reason: str, facts: Mapping[str, str], picture: bytes | None) -> str:
@@ -111,7 +111,7 @@ def page(verdicts: Sequence[Verdict], reason: str, facts: Mapping[str, str], pic
     for verdict in verdicts:
         parts.append(f"<h2>{html.escape(verdict.candidate.step)}: {html.escape(verdict.decision)}</h2>")
         parts.append(f"<p class='run'>run {html.escape(verdict.candidate.run_id)}</p>")
-        parts.append("<table><tr><th></th><th>rule</th><th>measured</th><th>asked</th></tr>")
+        parts.append("<table class='rules'><tr><th></th><th>rule</th><th>measured</th><th>asked</th></tr>")
         for rule in verdict.rules:
             outcome = word(verdict, rule)
             cells = "".join(f"<td>{html.escape(text)}</td>" for text in (outcome, rule.name, rule.measured, rule.asked))

@@ -239,7 +239,8 @@ def execute(
         if orchestrate is not None:
             orchestrate({flow.REUSED: json.dumps(done)})
         return ""
-    _say(f"to run, at most {flow.AT_ONCE} at once: {', '.join(each.step.name for each in decisions if not each.run)}")
+    left = ", ".join(each.step.name for each in decisions if not each.run)
+    _say(f"to run, unless what comes before turns out the same, at most {flow.AT_ONCE} at once: {left}")
     parent = client.create_run(
         experiment_id,
         run_name=" ".join(filter(None, (job, collection.name, partition))),

@@ -4,8 +4,13 @@ import mlflow
 import pytest
 from playwright.sync_api import expect
 
+from dsgo import decision
+from dsgo.gate import REFUSED, Candidate, Rule, Verdict
+
 WAIT = 60_000  # milliseconds; the UI is 20 MB of scripts, on two slow cores shared with other tests
 TEXT = "wind comes first, ☀ second"
+ODD = "+2 % [+1, +4], a|b <i>*c_d`"
+RULES = (Rule("RMSE", ODD, "high end < 0", False),)
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +24,8 @@ def logged(servers):
     with mlflow.start_run(experiment_id=mlflow.create_experiment("tracking UI")) as run:
         mlflow.log_text(TEXT, "two words/größe & ☀.txt")
         mlflow.log_text("other", "plain.txt")
+        verdict = Verdict(Candidate("forest", run.info.run_id, {}, True, None), REFUSED, ODD, RULES)
+        mlflow.set_tag("mlflow.note.content", decision.note([verdict], ODD))
         model = mlflow.pyfunc.log_model(name="model", python_model=Same(), pip_requirements=["mlflow"])
     return run.info, model
 
@@ -58,3 +65,10 @@ def test_a_models_files_are_listed_and_shown(page, logged, servers):
     shows(page, "python_model.pkl")
     page.get_by_text("MLmodel").first.click()
     shows(page, model.model_id)
+
+
+def test_a_decision_is_shown_as_a_table(page, logged, servers):
+    run, _ = logged
+    page.goto(f"{servers.tracking_uri}/#/experiments/{run.experiment_id}/runs/{run.run_id}")
+    for text in ("FAILS", "RMSE", ODD, "high end < 0"):
+        expect(page.get_by_role("cell", name=text, exact=True).first).to_be_visible(timeout=WAIT)
