@@ -37,7 +37,7 @@ from dsgo.settings import CHECKOUT, Settings, activate
 
 COLLECTION = "wind_solar"
 MODELS = '("gradient_boosting", "linear_regression")'
-FIRST_MONDAY = pd.Timestamp("2015-07-06", tz="UTC")  # two and a half years are there: a year, two folds and the window
+FIRST_MONDAY = pd.Timestamp("2015-07-13", tz="UTC")  # two and a half years are there: a year, two folds and the window
 WEEK = pd.Timedelta(days=7)
 WIND = ("windspeed", "wind_GW")
 TARGETS, WEATHER = ["solar_GW", "wind_GW"], ["windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
@@ -206,7 +206,7 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
         if code := system.run(command, "--data", str(raw)):
             wrong.append(f"{monday:%Y-%m-%d}: {command} ended with {code}")
         spent = time.monotonic() - begin
-        if code := system.run("report"):
+        if code := system.run("report", "--collection", COLLECTION):
             wrong.append(f"{monday:%Y-%m-%d}: report ended with {code}")
 
         found = findings.newest(COLLECTION)
