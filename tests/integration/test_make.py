@@ -34,7 +34,7 @@ def make(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         env={**{k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
