@@ -131,4 +131,4 @@ def test_second_set_up_waits_for_the_first(bare: Path) -> None:
             assert "waiting" in second.stdout.readline()
             assert second.poll() is None
             fcntl.flock(held, fcntl.LOCK_UN)
-            assert second.wait(30) == 0
+            assert second.wait(120) == 0

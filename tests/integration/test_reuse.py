@@ -268,7 +268,7 @@ def test_runs_of_others_are_left_alone(finished, servers):
     elsewhere = client.create_run(experiment, tags={tags.PROCESS: "another-host 1 2 3"})
     toy.asks("end", "anew")  # the others are reused
     assert toy.run()[0] == 0
-    assert runs_of(toy, "end")[0].data.params["content"] == "anew"
+    assert runs_of(toy, "end")[0].data.tags[tags.OUTPUT_DIGEST] == "anew"
     for run in (by_hand, elsewhere):
         assert client.get_run(run.info.run_id).info.status == "RUNNING"
 

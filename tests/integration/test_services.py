@@ -57,7 +57,7 @@ def dsgo(settings: Settings, *arguments: str) -> subprocess.Popen:
 
 
 def request(port: int, method: str, path: str, body: object = None, **headers: str) -> tuple[int, object]:
-    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    connection = http.client.HTTPConnection(HOST, port, timeout=120)
     with contextlib.closing(connection):
         headers = {"Content-Type": "application/json", **headers}
         connection.request(method, path, json.dumps(body) if body else None, headers)
@@ -219,7 +219,7 @@ def test_tracking_runs_alone_and_survives_a_kill_while_it_makes_its_database(new
     with alone() as process:
         assert daemon.wait_until(lambda: services.SERVICES["tracking"].ready(settings.tracking_port), RECOVERY)
         process.terminate()
-        process.wait(30)
+        process.wait(120)
     assert not list(settings.home.glob("mlflow.part*"))
     assert not probes.is_taken(settings.tracking_port)
 

@@ -221,7 +221,7 @@ def dashboard(copy, tmp_path_factory):
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 def _numbers(values) -> np.ndarray:

@@ -278,7 +278,7 @@ def test_hostile_command_lines(own_store, tmp_path):
         ftp.connect(settings.HOST, own_store.port)
         ftp.login(own_store.settings.ftp_user, own_store.settings.ftp_password)
     close_pools()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while psutil.Process(own_store.process.pid).num_fds() > descriptors:  # every session's files and sockets go with it
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -328,7 +328,7 @@ def test_an_aborted_continuation_keeps_what_was_there(store, session, command, r
 
 
 def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
