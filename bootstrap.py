@@ -81,7 +81,9 @@ def _install() -> None:
     try:
         _run(*pip, pinned.group())
         quiet = () if sys.stderr.isatty() else ("--quiet",)  # a progress bar for people, no list of packages for logs
-        _run(UV, "pip", "install", "--python", PYTHON, "-r", LOCK, *quiet)
+        # Compiled now, once, as pip does it too: where nothing may write bytecode later (PYTHONDONTWRITEBYTECODE, as many
+        # container images set it) each process would compile all that it imports, TensorFlow for seven seconds of processor.
+        _run(UV, "pip", "install", "--compile-bytecode", "--python", PYTHON, "-r", LOCK, *quiet)
     except subprocess.CalledProcessError as error:
         print(f"uv could not do it (exit status {error.returncode}); installing with pip …", flush=True)
         _run(*pip, "-r", LOCK)

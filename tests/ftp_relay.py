@@ -44,7 +44,7 @@ class Relay:
             listener.close()
         self.cut()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(120)
             assert not thread.is_alive()
 
     def cut_after(self, count: int) -> None:

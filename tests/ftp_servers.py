@@ -118,7 +118,7 @@ class FTPServer(ABC):
                 cwd=self.home.parent,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 code = self.stop(signal.SIGKILL)
@@ -151,7 +151,7 @@ class FTPServer(ABC):
 
 
 def _kill(process: psutil.Process) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
         while process.status() != psutil.STATUS_ZOMBIE:  # where the system's first process does not collect orphans

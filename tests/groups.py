@@ -15,15 +15,21 @@ PIPELINE = (  # beginnings of the node ids of all tests that use the fixture `fi
 )
 LONG = (  # groups that take a minute or more, the longest first: then the workers end at about the same time
     "pipeline",
+    "tests/integration/test_reuse.py",
+    "tests/integration/test_promotion.py",
     "tests/integration/test_tuning.py",
     "tests/integration/test_orchestrator.py",
-    "tests/integration/ftp/test_ftp_mlflow.py",
     "tests/integration/test_services.py",
     "tests/integration/test_tracking_faults.py",
+    "tests/integration/ftp/test_ftp_mlflow.py",
     "tests/integration/test_starting_point.py",
-    "tests/integration/ftp/test_ftp_transfers.py",
+    "tests/browser/test_dashboard.py",
     "tests/integration/test_backup.py",
+    "tests/integration/ftp/test_ftp_transfers.py",
     "tests/integration/test_readme.py",
+    "tests/integration/test_gate.py",
+    "tests/integration/test_trial.py",
+    "tests/integration/ftp/test_ftp_server.py",
     "tests/integration/ftp/test_ftp_artifacts.py",
 )
 

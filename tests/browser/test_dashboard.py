@@ -25,7 +25,7 @@ from dsgo.settings import CHECKOUT, Settings
 SCRIPT = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>"
 HOSTILE = "<b>hostile & co"
 DESKTOP = {"viewport": {"width": 1200, "height": 900}}
-WAIT = 20_000  # milliseconds; two slow cores shared with other tests
+WAIT = 60_000  # milliseconds; two slow cores shared with other tests
 expect.set_options(timeout=WAIT)
 
 

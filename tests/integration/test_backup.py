@@ -151,7 +151,7 @@ def test_everything_lost_while_it_is_written_to(new_settings: Callable[..., Sett
 
             follower = threading.Thread(target=follow)
             follower.start()
-            assert done.wait(120) and writer.poll() is None
+            assert done.wait(300) and writer.poll() is None
             while last < 12 or len(files) < 10:
                 assert writer.poll() is None
                 written.append(last)
@@ -180,7 +180,7 @@ def test_everything_lost_while_it_is_written_to(new_settings: Callable[..., Sett
     runs, artifacts, versions = whole_runs(copy)
     print(f"{len(files)} backups, taken after {written[0]} to {written[-1]} runs; {runs} runs in the last")
     with python(copy, READER) as reader:
-        answer, _ = reader.communicate(timeout=120)
+        answer, _ = reader.communicate(timeout=300)
     assert reader.returncode == 0
     seen = json.loads(answer.splitlines()[-1])
     assert (seen["runs"], seen["artifacts"], seen["versions"]) == (runs, artifacts, versions)

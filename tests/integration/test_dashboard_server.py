@@ -33,12 +33,12 @@ def test_the_script_runs_alone_answers_and_stops_when_told(tmp_path, port):
         ) as process,
     ):
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while True:
                 assert process.poll() is None, (tmp_path / "log").read_text()
-                assert time.monotonic() < deadline, "the port did not open within a minute"
+                assert time.monotonic() < deadline, "the port did not open"
                 try:
-                    answer = requests.get(address, timeout=10)
+                    answer = requests.get(address, timeout=60)
                     break
                 except requests.ConnectionError:
                     time.sleep(0.1)
@@ -54,10 +54,10 @@ def test_the_script_runs_alone_answers_and_stops_when_told(tmp_path, port):
                 "Cross-Origin-Resource-Policy": "same-origin",
             }.items():
                 assert answer.headers[name] == value
-            assert requests.get(f"{address}/ping", timeout=10).text == "ok"
-            assert requests.get(f"{address}/explore.csv", timeout=10).status_code == 404, "nothing to download yet"
+            assert requests.get(f"{address}/ping", timeout=60).text == "ok"
+            assert requests.get(f"{address}/explore.csv", timeout=60).status_code == 404, "nothing to download yet"
             assert "http://" not in answer.text and "https://" not in answer.text
-            style = requests.get(f"{address}/assets/dashboard.css", timeout=10)
+            style = requests.get(f"{address}/assets/dashboard.css", timeout=60)
             assert style.status_code == 200 and "data-mantine-color-scheme" in style.text
         finally:
             process.send_signal(signal.SIGTERM)
@@ -94,7 +94,7 @@ def test_without_its_password_it_does_not_start_where_others_can_reach_it(tmp_pa
             env={**environment(tmp_path, port), **extra},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
 
@@ -105,7 +105,7 @@ def test_a_taken_port_is_a_clear_error(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, str(APP)], env=environment(tmp_path, port), capture_output=True, text=True, timeout=60
+            [sys.executable, str(APP)], env=environment(tmp_path, port), capture_output=True, text=True, timeout=300
         )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"Error: dashboard: port {port} is taken. Set DSGO_DASHBOARD_PORT" in done.stderr
@@ -119,5 +119,5 @@ def test_making_the_application_imports_no_mlflow_and_asks_nobody(tmp_path, port
     )
     path = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "dashboard", ROOT / "tests"))
     subprocess.run(
-        [sys.executable, "-c", code], env={**environment(tmp_path, port), "PYTHONPATH": path}, check=True, timeout=60
+        [sys.executable, "-c", code], env={**environment(tmp_path, port), "PYTHONPATH": path}, check=True, timeout=300
     )

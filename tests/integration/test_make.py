@@ -34,7 +34,7 @@ def make(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         env={**{k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -131,4 +131,4 @@ def test_second_set_up_waits_for_the_first(bare: Path) -> None:
             assert "waiting" in second.stdout.readline()
             assert second.poll() is None
             fcntl.flock(held, fcntl.LOCK_UN)
-            assert second.wait(30) == 0
+            assert second.wait(120) == 0

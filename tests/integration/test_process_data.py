@@ -37,12 +37,12 @@ def environment(folder: Path) -> dict[str, str]:
 def mlflow_run(folder: Path, data: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "mlflow", "run", str(PROJECT), "--env-manager", "local"]
     command += ["-P", f"data={data}", "--experiment-name", "trial"]
-    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
 
 
 def step(folder: Path, data: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(PROJECT / "process_data.py"), "--data", data]
-    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")

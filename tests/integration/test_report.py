@@ -125,7 +125,7 @@ def test_equal_input_gives_equal_bytes_in_another_process_too(registry, tmp_path
     code += "sys.exit(create_report.main(['--collection', 'wind_solar', '--output', sys.argv[1]], registry))"
     path = os.pathsep.join([str(ROOT), str(ROOT / "report"), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], env=environment, check=True, timeout=300)
     _, here, _ = report(registry, tmp_path, capsys=capsys)
     for ending in (".html", ".pdf"):
         there = tmp_path / "other" / Path(here).with_suffix(ending).name
@@ -435,7 +435,7 @@ def test_the_report_needs_no_mlflow(tmp_path):
     )
     path = os.pathsep.join([str(ROOT), str(ROOT / "report"), str(ROOT / "tests")])
     command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"imported: {done.stderr}"
 
 
@@ -456,7 +456,7 @@ def test_the_script_runs_alone_and_refuses_without_a_traceback(tmp_path):
     script = [sys.executable, str(ROOT / "report" / "create_report.py"), "--output", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DSGO_HOME": str(tmp_path)}
     done = subprocess.run(
-        [*script, "--collection", "moon"], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [*script, "--collection", "moon"], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("Error: There is no collection 'moon'") and "Traceback" not in done.stderr

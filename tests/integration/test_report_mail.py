@@ -245,7 +245,7 @@ def test_a_sender_killed_between_sending_and_recording_does_not_send_again_by_it
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL)
     inbox.ended = lambda: process.send_signal(signal.SIGKILL)  # the message is there, the answer is not
     with process:
-        assert process.wait(timeout=120) == -signal.SIGKILL
+        assert process.wait(timeout=300) == -signal.SIGKILL
     inbox.ended = lambda: None
     assert len(inbox.messages) == 1
     code, said = send(tmp_path, capsys)

@@ -51,7 +51,7 @@ def answer(settings: Settings) -> int:
     """What the REST endpoint predicts."""
     body = json.dumps({"dataframe_split": {"columns": ["x"], "data": [[0.0]]}}).encode()
     request = urllib.request.Request(f"{settings.serve_url}/invocations", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as reply:
+    with urllib.request.urlopen(request, timeout=300) as reply:
         return json.load(reply)["predictions"]
 
 

@@ -57,7 +57,7 @@ def dsgo(settings: Settings, *arguments: str) -> subprocess.Popen:
 
 
 def request(port: int, method: str, path: str, body: object = None, **headers: str) -> tuple[int, object]:
-    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    connection = http.client.HTTPConnection(HOST, port, timeout=120)
     with contextlib.closing(connection):
         headers = {"Content-Type": "application/json", **headers}
         connection.request(method, path, json.dumps(body) if body else None, headers)
@@ -125,7 +125,7 @@ def test_up_leaves_running_servers_alone(copy: Settings) -> None:
 
 def test_concurrent_ups_start_one_of_each(ftp_copy: Settings) -> None:
     runs = [dsgo(ftp_copy, "up", "ftp") for _ in range(3)]
-    outputs = [run.communicate(timeout=120)[0] for run in runs]
+    outputs = [run.communicate(timeout=300)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0], outputs
     assert {name: len(found) for name, found in daemon.processes(ftp_copy).items()} == {"supervisord": 1, "ftp": 1}
 
@@ -219,7 +219,7 @@ def test_tracking_runs_alone_and_survives_a_kill_while_it_makes_its_database(new
     with alone() as process:
         assert daemon.wait_until(lambda: services.SERVICES["tracking"].ready(settings.tracking_port), RECOVERY)
         process.terminate()
-        process.wait(30)
+        process.wait(120)
     assert not list(settings.home.glob("mlflow.part*"))
     assert not probes.is_taken(settings.tracking_port)
 
@@ -228,7 +228,7 @@ def test_up_takes_over_from_a_killed_supervisord(ftp_copy: Settings) -> None:
     services.up(ftp_copy, ("ftp",))
     orphan = row(ftp_copy, "ftp").pid
     os.kill(daemon.processes(ftp_copy)["supervisord"][0].pid, signal.SIGKILL)
-    assert daemon.wait_until(lambda: row(ftp_copy, "ftp").state == "orphaned", 10)
+    assert daemon.wait_until(lambda: row(ftp_copy, "ftp").state == "orphaned", RECOVERY)
     services.up(ftp_copy, ("ftp",))
     assert row(ftp_copy, "ftp").state == "up"
     assert row(ftp_copy, "ftp").pid != orphan
@@ -339,7 +339,7 @@ def test_state_is_readable_by_its_owner_only(copy: Settings) -> None:
 
 def test_status_command(copy: Settings) -> None:
     run = dsgo(copy, "status")
-    table = run.communicate(timeout=60)[0].splitlines()
+    table = run.communicate(timeout=300)[0].splitlines()
     assert [line.split()[:2] for line in table] == [
         ["service", "state"],
         ["ftp", "up"],

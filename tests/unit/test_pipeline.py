@@ -22,7 +22,7 @@ except KeyboardInterrupt:
 
 
 def test_who_stops_it_while_the_report_is_written_ends_the_report_too():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, timeout=300, check=False)
     report = int(done.stdout)
     left = psutil.pid_exists(report)
     if left:

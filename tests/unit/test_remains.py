@@ -113,7 +113,7 @@ def test_an_ended_pipeline_says_nothing_of_semaphores(tmp_path):
         env={**os.environ, "DSGO_HOME": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     assert done.stderr == ""

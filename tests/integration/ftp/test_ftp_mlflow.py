@@ -38,7 +38,7 @@ def mlflow_environment(server: FTPServer, tracking_uri: str) -> dict[str, str]:
 
 
 def run(*command: str, env: dict[str, str]) -> str:
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -150,7 +150,7 @@ def test_scoring_server_by_ftp_address(logged):
 
 
 def wait_for(url: str, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended"
         try:

@@ -10,12 +10,12 @@ import hashlib
 import io
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -76,23 +76,21 @@ def test_the_delay_cannot_be_bypassed_by_a_burst(store):
 
 
 def test_wrong_logins_do_not_delay_others(store, session):
-    def intrude():
-        with ftplib.FTP(timeout=20) as ftp, pytest.raises(ftplib.error_perm):
-            ftp.connect("127.0.0.1", store.port)
-            ftp.login("dsgo", "wrong")
-
-    intruders = [threading.Thread(target=intrude) for _ in range(20)]
-    for intruder in intruders:
-        intruder.start()
-    waits = []
-    while any(intruder.is_alive() for intruder in intruders):
-        begin = time.monotonic()
-        session.voidcmd("NOOP")
-        waits.append(time.monotonic() - begin)
-        time.sleep(0.01)
-    for intruder in intruders:
-        intruder.join()
-    assert sorted(waits)[len(waits) // 2] < 0.1 and max(waits) < 2
+    with contextlib.ExitStack() as stack:
+        intruders = [stack.enter_context(socket.create_connection(("127.0.0.1", store.port), 20)) for _ in range(20)]
+        for intruder in intruders:
+            intruder.recv(200)
+            intruder.sendall(b"USER dsgo\r\n")
+            assert intruder.recv(200).startswith(b"331")
+        for intruder in intruders:
+            intruder.sendall(b"PASS wrong\r\n")
+        answered = 0
+        while not select.select(intruders, [], [], 0)[0]:  # the first is told after three seconds
+            session.voidcmd("NOOP")
+            answered += 1
+        assert answered > 20, "the others waited with them"
+        for intruder in intruders:
+            assert intruder.recv(200).startswith(b"530")
 
 
 def test_nothing_without_login(store):
@@ -330,7 +328,7 @@ def test_an_aborted_continuation_keeps_what_was_there(store, session, command, r
 
 
 def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -390,7 +390,7 @@ def upload_in_a_child(server, large, monkeypatch):
                 traceback.print_exc()
             finally:
                 os._exit(code)
-        assert relay.holding.wait(30)
+        assert relay.holding.wait(300)
         return child
 
     yield begin
