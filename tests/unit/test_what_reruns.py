@@ -155,8 +155,8 @@ CASES = {
     "a parameter of one step": (
         replace(
             "projects/wind_solar/flow.py",
-            'Step(name, FORECASTING / name, inputs={"dataset": "process_data"})',
-            'Step(name, FORECASTING / name, inputs={"dataset": "process_data"}, parameters={"seed": "7"} if name == "kernel_ridge" else {})',
+            'FORECASTING / name, inputs={"dataset": "process_data"})',
+            'FORECASTING / name, {"dataset": "process_data"}, {"seed": "7"} if name == "kernel_ridge" else {})',
         ),
         {"kernel_ridge"},
     ),
