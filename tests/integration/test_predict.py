@@ -306,11 +306,9 @@ def test_8_killed_it_leaves_nothing_and_two_at_once_write_once(
 ) -> None:
     uri = logged(experiment, known_until("2015-07-20"))
     before = said()
-    with database_is_busy(servers):
-        killed = start(uri)
+    with database_is_busy(servers), start(uri) as killed:
         wait_until(lambda: at_the_database(experiment) == 1)
         killed.send_signal(signal.SIGKILL)
-        killed.communicate()
     same(said(), before)
     with database_is_busy(servers):
         both = [start(uri), start(uri)]
