@@ -6,10 +6,11 @@ SHELL := /bin/sh
 PYTHONS = python3.11 python3.12 python3.13 python3
 PYTHON =
 COLLECTION = wind_solar
-DATA = sample
+DATA =
 LEVEL = PROD
 TO =
 FROM =
+JOB =
 ARGS =
 BIN = .venv/bin
 DSGO = $(BIN)/python -m dsgo
@@ -17,20 +18,29 @@ HAVE = $(DSGO) --help >/dev/null 2>&1
 NONE = No server runs: there is no environment yet to run one.
 
 # Recipes read these from the environment: a file name with spaces or quotes needs no escaping.
-export DATA COLLECTION LEVEL TO FROM
+export DATA COLLECTION LEVEL TO FROM JOB
 
-.PHONY: help run explain tune test up down status restart serve dashboard report rollback ledger backup restore env lint lock bench clean
+.PHONY: help run predict monitor refresh explain tune test up down status restart serve dashboard report rollback ledger backup restore env lint lock bench clean
 
 help: ## show this list
 	@echo "make <command> [NAME=value …]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { gsub(/[$$]+/, "$$"); printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/made ## run a pipeline, then report, dashboard and REST endpoint; DATA=sample | opsd | file.csv, LEVEL=PROD | DEV, COLLECTION=wind_solar
+run: .venv/made ## run all jobs, then report, dashboard and REST endpoint; DATA=sample | opsd | file.csv, LEVEL=PROD | DEV, COLLECTION=wind_solar
 	@$(DSGO) run --collection "$$COLLECTION" --data "$$DATA" --level "$$LEVEL"
 
-explain: .venv/made ## show for each step why `make run` with the same DATA and COLLECTION would run or reuse it
-	@$(DSGO) explain --collection "$$COLLECTION" --data "$$DATA" --level "$$LEVEL"
+predict: .venv/made ## forecast what lies ahead with what is in Production
+	@$(DSGO) predict --collection "$$COLLECTION" --data "$$DATA"
+
+monitor: .venv/made ## watch over the data and over the version in Production
+	@$(DSGO) monitor --collection "$$COLLECTION" --data "$$DATA"
+
+refresh: .venv/made ## predict, watch, and learn anew if that is due; ARGS=--go-on after a question to a person
+	@$(DSGO) refresh --collection "$$COLLECTION" --data "$$DATA" $(ARGS)
+
+explain: .venv/made ## show for each step why `make run` with the same DATA and COLLECTION would run or reuse it; JOB=production
+	@$(DSGO) explain --collection "$$COLLECTION" --data "$$DATA" --level "$$LEVEL" --job "$$JOB"
 
 tune: .venv/made ## search for better settings on the newest dataset; ARGS="--step random_forest --trials 20"
 	@$(DSGO) tune --collection "$$COLLECTION" $(ARGS)
@@ -38,7 +48,7 @@ tune: .venv/made ## search for better settings on the newest dataset; ARGS="--st
 test: .venv/made ## run all tests; ARGS="-k promote" goes to pytest
 	@$(BIN)/python -m pytest -n 3 --max-worker-restart 0 $(ARGS)
 
-up: .venv/made ## start the FTP and tracking servers; ARGS="serve dashboard" starts those
+up: .venv/made ## start the FTP and tracking servers; ARGS="serve dashboard orchestrator" starts those
 	@$(DSGO) up $(ARGS)
 
 down: ## stop all servers

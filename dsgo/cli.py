@@ -13,9 +13,8 @@ from pathlib import Path
 
 from dsgo import backup, restore, services, wheel
 from dsgo.errors import BackupError, DSGoError, SourceError
-from dsgo.settings import Settings, activate, load, prepare
+from dsgo.settings import SOURCE_NAMES, Settings, activate, load, prepare
 
-SOURCE_NAMES = ("sample", "opsd")  # what DATA can be besides a file or a URL
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -69,17 +68,31 @@ def _parser() -> argparse.ArgumentParser:
     sub = add(_restore, "restore", "Replace all artifacts and databases by those of a backup; servers must be stopped.")
     sub.add_argument("file", help="a file that `backup` has written")
     for command, name, text in (
-        (_run, "run", "Run a collection's pipeline, from raw data to report, dashboard and REST endpoint."),
-        (_explain, "explain", "Show for each step of the pipeline why it would run or be reused."),
+        (_run, "run", "Run all jobs of a collection, from raw data to report, dashboard and REST endpoint."),
+        (_explain, "explain", "Show for each step of the jobs why it would run or be reused."),
+        (_job, "predict", "Forecast what lies ahead with what is in Production, into the table of predictions."),
+        (_job, "monitor", "Watch over the data and over the version in Production."),
+        (_refresh, "refresh", "Predict, watch, and do what is due: learn anew, wait, or ask a person."),
     ):
         sub = add(command, name, text)
+        sub.set_defaults(name=name)
         sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
         sub.add_argument(
-            "--data", default="sample", help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: sample"
+            "--data",
+            default="",
+            help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: DSGO_DATA, or sample",
         )
-        sub.add_argument(
-            "--level", choices=["DEV", "PROD"], default="PROD", help="DEV: what passes the gate becomes challenger only"
-        )
+        if command in (_run, _explain):
+            sub.add_argument(
+                "--level",
+                choices=["DEV", "PROD"],
+                default="PROD",
+                help="DEV: what passes the gate becomes challenger only",
+            )
+        if command is _explain:
+            sub.add_argument("--job", default="", help="only its steps: training, production or validation")
+        if command is _refresh:
+            sub.add_argument("--go-on", action="store_true", help="a person has looked: retrainings may begin again")
     sub = add(_rollback, "rollback", "Put back in Production what was there before the present version.")
     sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub.add_argument(
@@ -122,6 +135,12 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     for row in table:
         _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if settings.application_database.exists() or not settings.database_url.startswith("sqlite"):
+        from dsgo import actions
+
+        for name, question in actions.questions().items():
+            _say(f"\n{name} asks a person since {question.time:%Y-%m-%d %H:%M} UTC: {question.reason}")
+            _say(actions.remedy(question))
     return 0 if all(row.state == "up" for row in rows) else 1
 
 
@@ -175,12 +194,32 @@ def _restore(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int | None:
-    services.check_collection(settings, options.collection)
-    data = resolved_source(options.data)
+    settings, asked = _asked(settings, options)
     from dsgo import pipeline  # MLflow takes seconds to import: first refuse what can be refused
 
-    settings = dataclasses.replace(settings, asked_by="make run")
-    return pipeline.run(settings, collection=options.collection, data=data, level=options.level)
+    return pipeline.run(settings, **asked, level=options.level)
+
+
+def _job(settings: Settings, options: argparse.Namespace) -> int:
+    settings, asked = _asked(settings, options)
+    from dsgo import pipeline
+
+    return pipeline.run_job(settings, **asked, job={"predict": "production", "monitor": "validation"}[options.name])
+
+
+def _refresh(settings: Settings, options: argparse.Namespace) -> int:
+    settings, asked = _asked(settings, options)
+    from dsgo import pipeline
+
+    return pipeline.refresh(settings, **asked, go_on=options.go_on)
+
+
+def _asked(settings: Settings, options: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
+    """The settings with the command's name, and which collection and raw data are meant."""
+    services.check_collection(settings, options.collection)
+    data = resolved_source(options.data or settings.data)
+    settings = dataclasses.replace(settings, asked_by=f"make {options.name}")
+    return settings, {"collection": options.collection, "data": data}
 
 
 def _rollback(settings: Settings, options: argparse.Namespace) -> None:
@@ -240,11 +279,10 @@ def _agree(settings: Settings) -> None:
 
 
 def _explain(settings: Settings, options: argparse.Namespace) -> int:
-    services.check_collection(settings, options.collection)
-    data = resolved_source(options.data)
+    _, asked = _asked(settings, options)
     from dsgo import pipeline
 
-    return pipeline.explain(settings, collection=options.collection, data=data, level=options.level)
+    return pipeline.explain(settings, **asked, level=options.level, job=options.job)
 
 
 def _tune(settings: Settings, options: argparse.Namespace) -> None:

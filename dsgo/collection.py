@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 import yaml
 
 from dsgo.errors import DataError, DSGoError, GateError
+from dsgo.routine import Act, Schedule, read_act, read_schedule
 from dsgo.rules import read as read_rules
 from dsgo.settings import CHECKOUT
 
@@ -39,6 +40,8 @@ REQUIRED = {
     "dataset.backtest.folds": int,
     "dataset.backtest.months": int,
     "gate": dict,
+    "schedule": dict,
+    "act": dict,
 }
 REQUIRED_OF_A_COLUMN = {"role": str, "unit": str, "minimum": float, "maximum": float}
 ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description", "quantity"}
@@ -46,13 +49,16 @@ ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description", "q
 
 @dataclass(frozen=True)
 class Collection:
-    """One `collection.yaml`. `dataset` travels inside each dataset made of it; `gate` is what a promotion must show."""
+    """One `collection.yaml`. `dataset` travels inside each dataset made of it; `gate` is what a promotion must show;
+    `schedule` and `act` are what the collection does by itself."""
 
     name: str
     title: str
     experiment: str
     dataset: Mapping[str, Any]
     gate: Mapping[str, Any]
+    schedule: Schedule
+    act: Act
     path: Path
 
     @property
@@ -118,7 +124,12 @@ def load(path: Path | str) -> Collection:
     except yaml.YAMLError as error:
         raise DataError(path, f"is no valid YAML: {error}.") from error
     _check(content, path)
-    return Collection(**{k: content[k] for k in ("name", "title", "experiment", "dataset", "gate")}, path=path)
+    return Collection(
+        **{k: content[k] for k in ("name", "title", "experiment", "dataset", "gate")},
+        schedule=read_schedule(content["schedule"], path),
+        act=read_act(content["act"], path),
+        path=path,
+    )
 
 
 def find(name: str, root: Path = CHECKOUT) -> Collection:

@@ -188,11 +188,11 @@ def stop(settings: Settings) -> None:
     """
     # A terminated supervisord ends its services first; the control socket is not needed and may be lost.
     for process in processes(settings).get("supervisord", []):
-        _signal(process.terminate)
+        send(process.terminate)
     wait_until(lambda: "supervisord" not in processes(settings), STOP_DEADLINE)
     for signal_name in ("terminate", "kill"):
         for process in (p for found in processes(settings).values() for p in found):
-            _signal(getattr(process, signal_name))
+            send(getattr(process, signal_name))
         if wait_until(lambda: not processes(settings), ORPHAN_DEADLINE):
             break
     else:
@@ -204,9 +204,10 @@ def stop(settings: Settings) -> None:
     _started_file(settings).unlink(missing_ok=True)
 
 
-def _signal(send: Callable[[], None]) -> None:
+def send(signal: Callable[[], None]) -> None:
+    """Send a process a signal, unless it has ended meanwhile."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        send()
+        signal()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

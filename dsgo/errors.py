@@ -88,10 +88,10 @@ class MailError(DSGoError):
 
 
 class StepError(DSGoError):
-    """A step of a pipeline failed."""
+    """A step of a pipeline failed. `transient`: by something that passes by itself (`dsgo.transient`)."""
 
-    def __init__(self, step: str, problem: str, remedy: str = "") -> None:
-        self.step = step
+    def __init__(self, step: str, problem: str, remedy: str = "", *, transient: bool = False) -> None:
+        self.step, self.transient = step, transient
         super().__init__(f"Step {step}: {problem}", remedy)
 
 

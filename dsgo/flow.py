@@ -4,89 +4,143 @@ Dagster decides the order and how many run at once; MLflow Projects do the work.
 """
 
 import importlib.util
+import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from dsgo import tags
 from dsgo.collection import Collection
 from dsgo.ingredients import Step
 from dsgo.settings import Settings
+from dsgo.settings import load as load_settings
+from dsgo.transient import is_transient
 
 if TYPE_CHECKING:  # MLflow takes seconds to import
     from mlflow.entities import Run
 
 AT_ONCE = 2
 ENV_MANAGER = "local"  # the locked environment; single projects can be run in environments of their own
-JOB = "training"
+TRAINING, PRODUCTION, VALIDATION = "training", "production", "validation"
+JOBS = {
+    TRAINING: "promote",
+    PRODUCTION: "predict",
+    VALIDATION: "monitor",
+}  # each job ends with the step that it is there for
+# Tags of a run of Dagster, by which the pipeline tells its steps what they cannot know.
+PARENT, EXPERIMENT, REUSED = "dsgo.parent_run", "dsgo.experiment", "dsgo.reused"
+PAUSES_S = (
+    15,
+    60,
+)  # before a step that failed by what passes is tried again; servers and clients have tried for minutes
 # One process imports these, the steps are forked from it: seconds saved for each of them.
 PRELOADED = ["dsgo.flow", "dsgo.steps", "mlflow.projects", "dagster._core.storage.sqlite_storage", "alembic.command"]
 
 
 class Order(dg.ConfigurableResource):
-    """What one execution of a pipeline is asked to do."""
+    """What a person can ask of one execution of a job, here or in the launchpad of Dagster's UI."""
 
-    data: str = "sample"
+    data: str = ""  # empty: the source of the setting DSGO_DATA
     level: str = "PROD"
-    parent_run_id: str = ""
-    experiment_id: str = ""
-    done: dict[str, str] = {}  # noqa: RUF012 - step → run to reuse; a pydantic field
 
 
 StepsFor = Callable[..., Sequence[Step]]
 
 
-def definitions(collection: Collection, steps_for: StepsFor) -> dg.Definitions:
-    """Assets and the job `training` of one collection.
+def definitions(
+    collection: Collection,
+    steps_for: StepsFor,
+    jobs: Mapping[str, str] | None = None,
+    partitions: Mapping[str, dg.PartitionsDefinition] | None = None,
+) -> dg.Definitions:
+    """Assets and jobs of one collection, and what starts them by itself (`dsgo.automation`).
 
     Args:
         collection: names the experiment.
         steps_for: function from the source of raw data and the level (DEV or PROD) to the steps, in an order in which
             they can run.
+        jobs: name → the step that the job is there for; all that this one needs belongs to the job. None: one job
+            `training` of all steps.
+        partitions: step → what it can be run for, one by one: of a job that ends with it, a part is asked for in the UI or
+            by a backfill, and the step gets the key as its parameter `partition`.
     """
+    from dsgo import automation
+
     steps = steps_for("sample")
-    assets = [_asset(collection, steps_for, step, len(steps) - place) for place, step in enumerate(steps)]
+    partitions = partitions or {}
+    assets = [
+        _asset(collection, steps_for, step, len(steps) - place, partitions.get(step.name))
+        for place, step in enumerate(steps)
+    ]
     executor = dg.multiprocess_executor.configured(
         {
             "max_concurrent": AT_ONCE,
             "start_method": {"forkserver": {"preload_modules": PRELOADED}},
         }
     )
-    job = dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), executor_def=executor)
-    return dg.Definitions(assets=assets, jobs=[job], resources={"order": Order()})
+    selections = (
+        {TRAINING: dg.AssetSelection.all()}
+        if jobs is None
+        else {job: dg.AssetSelection.assets([collection.name, step]).upstream() for job, step in jobs.items()}
+    )
+    made = {
+        job: dg.define_asset_job(job, selection, executor_def=executor, run_tags={tags.COLLECTION: collection.name})
+        for job, selection in selections.items()
+    }
+    return dg.Definitions.merge(
+        dg.Definitions(assets=assets, jobs=[*made.values()], resources={"order": Order()}, executor=executor),
+        automation.definitions(collection, made),
+    )
 
 
-def _asset(collection: Collection, steps_for: StepsFor, step: Step, priority: int) -> dg.AssetsDefinition:
+def _asset(
+    collection: Collection,
+    steps_for: StepsFor,
+    step: Step,
+    priority: int,
+    partitions: dg.PartitionsDefinition | None,
+) -> dg.AssetsDefinition:
     @dg.asset(
         name=step.name,
+        key_prefix=collection.name,  # of several collections each has a `process_data`
         group_name=collection.name,
         op_tags={"dagster/priority": str(priority)},  # of the steps that can run, the first in the list goes first
-        ins={name: dg.AssetIn(key=name) for name in step.upstream},
+        ins={name: dg.AssetIn(key=[collection.name, name]) for name in step.upstream},
+        partitions_def=partitions,
         description=f"One MLflow run of {step.project.name}; the value is its run id.",
     )
     def run(context: dg.AssetExecutionContext, order: Order, **upstream: str) -> str:
-        if step.name in order.done:
-            return order.done[step.name]
+        said = context.run.tags
+        if run_id := json.loads(said.get(REUSED, "{}")).get(step.name):
+            return run_id
+        steps = steps_for(order.data or source(), order.level)
+        asked = next(each for each in steps if each.name == step.name)
+        if partitions is not None:
+            asked = _part(asked, context.partition_key)
         with lines_named(step.name), on_its_own():
-            run = _run(
-                collection,
-                next(each for each in steps_for(order.data, order.level) if each.name == step.name),
-                upstream,
-                order,
-            )
+            try:
+                run = _run(collection, asked, upstream, said)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                pause = PAUSES_S[min(context.retry_number, len(PAUSES_S) - 1)]
+                print(f"{error} It is tried again after {pause} s.", flush=True)
+                raise dg.RetryRequested(max_retries=len(PAUSES_S), seconds_to_wait=pause) from error
         context.add_output_metadata({"run_id": run.info.run_id})
         return run.info.run_id
 
     return run
 
 
-def _run(collection: Collection, step: Step, upstream: Mapping[str, str], order: Order) -> "Run":
+def _run(collection: Collection, step: Step, upstream: Mapping[str, str], said: Mapping[str, str]) -> "Run":
     """Reuse a finished run after all, if the steps before came out as they had, else run the step."""
     from mlflow.tracking import MlflowClient
 
@@ -97,7 +151,7 @@ def _run(collection: Collection, step: Step, upstream: Mapping[str, str], order:
     client = MlflowClient()
     runs = {name: client.get_run(run_id) for name, run_id in upstream.items()}
     step = with_settings(step, runs)
-    decision = decide(client, order.experiment_id, collection.name, step, runs)
+    decision = decide(client, said[EXPERIMENT], collection.name, step, runs)
     if decision.run is not None:
         print(f"reused run {decision.run.info.run_id}", flush=True)
         return decision.run
@@ -105,9 +159,9 @@ def _run(collection: Collection, step: Step, upstream: Mapping[str, str], order:
     run = run_step(
         step,
         runs,
-        experiment_id=order.experiment_id,
+        experiment_id=said[EXPERIMENT],
         collection=collection.name,
-        parent=order.parent_run_id,
+        parent=said[PARENT],
         env_manager=ENV_MANAGER,
         at_once=AT_ONCE,
     )
@@ -182,14 +236,45 @@ def load(path: Path | str):
     return module
 
 
-def job_of(path: str) -> dg.JobDefinition:
-    """The job of the `flow.py` at `path`."""
-    return load(path).defs.resolve_job_def(JOB)
+def job_of(path: str, job: str) -> dg.JobDefinition:
+    """A job of the `flow.py` at `path`."""
+    return load(path).defs.resolve_job_def(job)
 
 
-def job_reference(path: Path):
+def job_reference(path: Path, job: str):
     """The job in a form that Dagster's step processes can build again."""
-    return dg.build_reconstructable_job("dsgo.flow", "job_of", (str(path),), {})
+    return dg.build_reconstructable_job("dsgo.flow", "job_of", (str(path), job), {})
+
+
+def jobs_of(flow) -> list[str]:
+    """Names of the jobs of a `flow.py` that `make run` does, in its order."""
+    known = {job.name for job in flow.defs.resolve_all_job_defs()}
+    return [job for job in JOBS if job in known]
+
+
+def steps_of(flow, collection: str, job: str) -> set[str]:
+    """Names of the steps of a job of a `flow.py`."""
+    return {step_of(node.name, collection) for node in flow.defs.resolve_job_def(job).nodes}
+
+
+def step_of(key: str, collection: str) -> str:
+    """Name of the step that Dagster has under `key`."""
+    return key.removeprefix(f"{collection}__")
+
+
+def with_partition(steps: Sequence[Step], flow, partition: str) -> list[Step]:
+    """The steps, those that a `flow.py` has partitions of with the one that is asked for as a parameter."""
+    partitioned = getattr(flow, "PARTITIONS", {}) if partition else {}
+    return [_part(step, partition) if step.name in partitioned else step for step in steps]
+
+
+def _part(step: Step, partition: str) -> Step:
+    return replace(step, parameters={**step.parameters, "partition": partition})
+
+
+def source() -> str:
+    """The raw data that jobs read which nobody has told otherwise (`DSGO_DATA`)."""
+    return load_settings().data
 
 
 # What steps print is shown as it comes. To keep it as well Dagster would start four processes more for each step, which
@@ -202,14 +287,38 @@ python_logs:
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+nux:
+  enabled: false
+# What the UI, a schedule or the sensor starts is a pipeline like that of `make run`.
+run_launcher:
+  module: dsgo.launcher
+  class: PipelineLauncher
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 15
+  start_timeout_seconds: 0  # a pipeline may wait for another to end
+  max_resume_run_attempts: 0
+concurrency:
+  runs:
+    tag_concurrency_limits:
+      - key: dsgo.collection
+        value: {applyLimitPerUniqueValue: true}
+        limit: 1
 """
 
 
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Dagster's own state, in this copy's folder."""
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        yield instance
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Folder of Dagster's state, with its configuration."""
     home = settings.home / "dagster"
     home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text(DAGSTER_YAML)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield instance
+    part = home / f"dagster.yaml.{os.getpid()}"
+    part.write_text(DAGSTER_YAML)
+    part.replace(home / "dagster.yaml")  # another process may be reading it
+    return home

@@ -1,28 +1,36 @@
-"""A collection's pipeline from raw data to everything that people use: `make run`."""
+"""A collection's jobs from raw data to everything that people use: `make run`, `make predict`, `make monitor`, `make refresh`."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
-from dsgo import remains, services
+from dsgo import actions, remains, services
 from dsgo.collection import Collection, find
-from dsgo.errors import DSGoError, NoProductionModel, ServiceError, StepError
+from dsgo.errors import DSGoError, NoProductionModel, ServiceError, SettingError, StepError
 from dsgo.settings import Settings, activate, prepare
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 END_S = 30.0  # for Dagster to see that all its workers are gone
 LOOK_AGAIN_S = 0.2  # while an interrupted pipeline ends
+Orchestrate = Callable[[Mapping[str, str]], list[str]]
 
 
 def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") -> int:
-    """Run or reuse every step, then report, serve and display what is in Production.
+    """Run or reuse every step of all jobs, then report, serve and display what is in Production.
+
+    Once the training has succeeded, a step that fails in a later job keeps nothing else from being done.
 
     Args:
         data: `sample`, `opsd`, a URL, or an absolute path of a CSV file.
@@ -34,6 +42,8 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
     Raises:
         DSGoError: a server does not start, a step fails, or no model has ever been good enough for Production.
     """
+    from dsgo.flow import TRAINING
+
     started = time.monotonic()
     known = find(collection, settings.checkout)
     with remains.terminated_as_interrupted(), remains.only_one(prepare(settings), collection):
@@ -41,6 +51,7 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
         settings = services.up(settings, ("ftp", "tracking", "dashboard"), _say)
         activate(settings)
         execute(settings, known, data, level)
+        failed = _jobs(settings, known, data, level, [job for job in jobs(known) if job != TRAINING])
         from dsgo import registry
 
         _say("")
@@ -51,6 +62,7 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
             if level == "PROD":
                 raise
             _say("Nothing is in Production yet, and level DEV puts nothing there: no report and no REST endpoint.")
+            _complain(failed)
             return 0
     written = report_and_serve(settings, collection)
     _say("")
@@ -61,12 +73,145 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
     )
     for name, place in addresses(settings, written).items():
         _say(f"{name:<16} {place}")
+    _complain(failed)
     _say(f"done in {time.monotonic() - started:.0f} s")
     return 0
 
 
-def execute(settings: Settings, collection: Collection, data: str, level: str) -> None:
-    """Run the steps that have no finished run to reuse. Only for who holds the collection's lock.
+def run_job(settings: Settings, *, collection: str, job: str, data: str) -> int:
+    """Run one job: `make predict` and `make monitor`.
+
+    Returns:
+        0.
+
+    Raises:
+        DSGoError: a server does not start, or a step fails.
+    """
+    with _at_work(settings, collection) as (settings, known):
+        _complain(_jobs(settings, known, data, "PROD", [job]))
+    return 0
+
+
+def refresh(settings: Settings, *, collection: str, data: str, go_on: bool = False) -> int:
+    """Predict, watch, and do what is due by the findings: learn anew, wait, or ask a person.
+
+    Args:
+        go_on: a person has looked at what was asked; retrainings may begin again.
+
+    Returns:
+        0.
+
+    Raises:
+        DSGoError: a server does not start, or a step fails.
+    """
+    from dsgo.flow import PRODUCTION, VALIDATION
+
+    with _at_work(settings, collection) as (settings, known):
+        if go_on:
+            actions.record(actions.Action(collection, actions.GO_ON, "A person has looked at it."))
+        due = [job for job in jobs(known) if job in (PRODUCTION, VALIDATION)]
+        failed = _jobs(settings, known, data, "PROD", due)
+        _complain(failed)
+        done = act(settings, known, data)
+        _say(f"{done.action.replace('_', ' ')}: {done.reason}")
+        if done.action == actions.ASK:
+            _say(actions.remedy(done))
+        if done.action == actions.RETRAINING:
+            services.follow(settings, collection, _say)
+            _complain(_jobs(settings, known, data, "PROD", due))
+    return 0
+
+
+@contextmanager
+def _at_work(settings: Settings, collection: str) -> Iterator[tuple[Settings, Collection]]:
+    """The collection's lock, and store and tracking server at hand."""
+    known = find(collection, settings.checkout)
+    with remains.terminated_as_interrupted(), remains.only_one(prepare(settings), collection):
+        settings = services.up(settings, say=_say)
+        activate(settings)
+        yield settings, known
+
+
+def jobs(collection: Collection) -> list[str]:
+    """Names of the collection's jobs, in the order of `make run`."""
+    from dsgo import flow
+
+    return flow.jobs_of(flow.load(collection.path.with_name("flow.py")))
+
+
+def _jobs(
+    settings: Settings, collection: Collection, data: str, level: str, names: Sequence[str]
+) -> list[tuple[str, StepError]]:
+    """Run jobs one after the other; return the failures, after all have been tried."""
+    failed = []
+    for job in names:
+        try:
+            execute(settings, collection, data, level, job)
+        except StepError as error:
+            _say(f"{job}: {error}")
+            failed.append((job, error))
+    return failed
+
+
+def _complain(failed: Sequence[tuple[str, StepError]]) -> None:
+    """Raise one error for all; what else there was to do has been done."""
+    if failed:
+        names = ", ".join(f"{error.step} (job {job})" for job, error in failed)
+        raise StepError(names, "failed; what it said is above.", "All else is done. Mend it and run again.")
+
+
+def act(
+    settings: Settings, collection: Collection, data: str, orchestrate: Orchestrate | None = None
+) -> actions.Action:
+    """Do what is due by the findings of the newest check. Only for who holds the collection's lock.
+
+    A retraining is written down when it has ended: one that is killed is due still.
+
+    Returns:
+        What was done: a row of `dsgo.actions`.
+
+    Raises:
+        StepError: a step of the retraining failed.
+    """
+    due = replace(actions.due_now(collection.name, collection.act), time=datetime.now(UTC))
+    if due.action != actions.RETRAINING:
+        actions.record(due)
+        return due
+    try:
+        parent = execute(settings, collection, data, "PROD", reason=due.reason, orchestrate=orchestrate)
+    except StepError as error:
+        actions.record(
+            replace(due, action=actions.FAILED, reason=f"{due.reason} The retraining failed. {error.problem}")
+        )
+        raise
+    due = replace(due, run_id=parent)
+    actions.record(due)
+    return due
+
+
+def execute(
+    settings: Settings,
+    collection: Collection,
+    data: str,
+    level: str,
+    job: str = "training",
+    *,
+    reason: str = "",
+    only: Set[str] = frozenset(),
+    partition: str = "",
+    orchestrate: Orchestrate | None = None,
+) -> str:
+    """Run the steps of a job that have no finished run to reuse. Only for who holds the collection's lock.
+
+    Args:
+        reason: why, if nobody has asked for it; for the run's description.
+        only: of the job's steps these; empty for all.
+        partition: the part that is asked for, of a job that has partitions.
+        orchestrate: has Dagster go through the job with these tags, and returns the names of the steps that failed; by
+            default within this process. One that is given is called even if all steps are reused.
+
+    Returns:
+        The id of the pipeline's run; empty where all steps were reused.
 
     Raises:
         StepError: a step failed.
@@ -82,28 +227,43 @@ def execute(settings: Settings, collection: Collection, data: str, level: str) -
     for sentence in promotion.repair(collection.name):
         _say(sentence)
     flow_file = collection.path.with_name("flow.py")
-    decisions = plan(flow.load(flow_file).steps(data, level), collection)
+    loaded = flow.load(flow_file)
+    names = flow.steps_of(loaded, collection.name, job)
+    names = names & only if only else names
+    steps = flow.with_partition([step for step in loaded.steps(data, level) if step.name in names], loaded, partition)
+    decisions = plan(steps, collection)
     done = {each.step.name: each.run.info.run_id for each in decisions if each.run}
     for name, run_id in done.items():
         _say(f"{name:>20} | reused run {run_id}")
     if len(done) == len(decisions):
-        return
+        if orchestrate is not None:
+            orchestrate({flow.REUSED: json.dumps(done)})
+        return ""
     left = ", ".join(each.step.name for each in decisions if not each.run)
     _say(f"to run, unless what comes before turns out the same, at most {flow.AT_ONCE} at once: {left}")
     parent = client.create_run(
         experiment_id,
-        run_name=f"pipeline {collection.name}",
+        run_name=" ".join(filter(None, (job, collection.name, partition))),
         tags={
             tags.COLLECTION: collection.name,
             tags.STEP: "pipeline",
+            tags.JOB: job,
+            **({tags.CAUSE: reason, "mlflow.note.content": reason} if reason else {}),
             tags.CODE_VERSION: tags.code_version(settings.checkout),
             tags.PROCESS: remains.identity(),
         },
     ).info.run_id
-    order = {"data": data, "level": level, "parent_run_id": parent, "experiment_id": experiment_id, "done": done}
+    said = {
+        tags.COLLECTION: collection.name,
+        flow.PARENT: parent,
+        flow.EXPERIMENT: experiment_id,
+        flow.REUSED: json.dumps(done),
+    }
+    if orchestrate is None:
+        orchestrate = partial(_in_process, settings, flow_file, job, {"data": data, "level": level})
     try:
         with remains.marked(settings, collection.name):
-            failed = _orchestrate(settings, collection, flow_file, order)
+            failed = _in_a_thread(settings, collection, partial(orchestrate, said))
     except BaseException:
         _mark_killed(client, experiment_id, parent)
         raise
@@ -111,8 +271,11 @@ def execute(settings: Settings, collection: Collection, data: str, level: str) -
     if failed:
         remains.end_runs(client, experiment_id)
         raise StepError(
-            ", ".join(failed), "failed; what it said is above.", "Mend it and run again: finished steps are reused."
+            ", ".join(flow.step_of(key, collection.name) for key in failed),
+            "failed; what it said is above.",
+            "Mend it and run again: finished steps are reused.",
         )
+    return parent
 
 
 def _mark_killed(client, experiment_id: str, parent: str) -> None:
@@ -182,8 +345,11 @@ def plan(steps: Sequence, collection: Collection) -> list:
     return decisions
 
 
-def explain(settings: Settings, *, collection: str, data: str, level: str) -> int:
+def explain(settings: Settings, *, collection: str, data: str, level: str, job: str = "") -> int:
     """Print for each step whether the next pipeline would reuse a run or run it, and why. Runs nothing, writes nothing.
+
+    Args:
+        job: only the steps of this one; empty for all.
 
     Returns:
         0.
@@ -211,36 +377,47 @@ def explain(settings: Settings, *, collection: str, data: str, level: str) -> in
     )
     for name in ("step", "would", "because"):
         table.add_column(name, overflow="fold")
-    for each in plan(flow.load(known.path.with_name("flow.py")).steps(data, level), known):
+    loaded = flow.load(known.path.with_name("flow.py"))
+    if job and job not in flow.jobs_of(loaded):
+        raise SettingError("JOB", job, f"one of {', '.join(flow.jobs_of(loaded))}")
+    names = flow.steps_of(loaded, collection, job) if job else None
+    for each in plan(loaded.steps(data, level), known):
+        if names is not None and each.step.name not in names:
+            continue
         reason = f"run {each.run.info.run_id} is finished and whole" if each.run else "\n".join(each.why)
         table.add_row(each.step.name, "be reused" if each.run else "run", reason)
     Console(width=None if sys.stdout.isatty() else 120).print(table, markup=False)
     return 0
 
 
-def _orchestrate(settings: Settings, collection: Collection, flow_file, order: Mapping) -> list[str]:
-    """Let Dagster run the flow; return the names of the steps that failed.
-
-    Dagster works in a thread: in the main one it takes signals for itself, and goes on to the next steps when an interrupt
-    has ended those under way.
-    """
+def _in_process(
+    settings: Settings, flow_file: Path, job: str, order: Mapping[str, str], said: Mapping[str, str]
+) -> list[str]:
+    """Let Dagster run the job within this process; return the keys of the steps that failed."""
     import dagster as dg
 
     from dsgo.flow import dagster_instance, job_reference
 
-    def work() -> list[str]:
-        with dagster_instance(settings) as instance:
-            result = dg.execute_job(
-                job_reference(flow_file),
-                instance=instance,
-                run_config={
-                    "resources": {"order": {"config": dict(order)}},
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                },
-                raise_on_error=False,
-            )
-            return [event.step_key for event in result.all_events if event.is_step_failure]
+    with dagster_instance(settings) as instance:
+        result = dg.execute_job(
+            job_reference(flow_file, job),
+            instance=instance,
+            run_config={
+                "resources": {"order": {"config": dict(order)}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            tags=dict(said),
+            raise_on_error=False,
+        )
+        return [event.step_key for event in result.all_events if event.is_step_failure]
 
+
+def _in_a_thread(settings: Settings, collection: Collection, work: Callable[[], list[str]]) -> list[str]:
+    """What `work` returns, in which Dagster runs steps.
+
+    Dagster works in a thread: in the main one it takes signals for itself, and goes on to the next steps when an interrupt
+    has ended those under way.
+    """
     outcome: Future[list[str]] = Future()
 
     def report() -> None:

@@ -13,7 +13,7 @@ import os
 import platform
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -29,17 +29,25 @@ END_DEADLINE_S = 10.0
 
 
 @contextlib.contextmanager
-def only_one(settings: Settings, collection: str) -> Iterator[None]:
-    """Refuse a second pipeline of the same collection: both would do the same work and race for Production."""
+def only_one(settings: Settings, collection: str, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Have only one pipeline of a collection at a time: two would do the same work and race for Production.
+
+    Args:
+        wait: is told which process has the lock, and then this one waits for it.
+
+    Raises:
+        DSGoError: another one is at work, and there is no `wait`.
+    """
     with (settings.home / f"pipeline-{collection}.lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise DSGoError(
-                f"A pipeline of {collection} is running already in {settings.home} (process {file.read() or 'unknown'}).",
-                "Wait until it has ended.",
-            ) from None
+            busy = f"A pipeline of {collection} is running already in {settings.home} (process {file.read() or 'unknown'})."
+            if wait is None:
+                raise DSGoError(busy, "Wait until it has ended.") from None
+            wait(busy)
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

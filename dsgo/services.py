@@ -1,8 +1,8 @@
-"""The four servers of one copy of DSGo: start them, wait until they answer, look at them, stop them.
+"""The servers of one copy of DSGo: start them, wait until they answer, look at them, stop them.
 
 `ftp` keeps artifacts, `tracking` is MLflow's tracking server and registry, `serve` answers with predictions of the
-Production model over REST, `dashboard` shows it. They run under supervisord (`dsgo.daemon`, `server/supervisord.conf`),
-which starts again what crashes.
+Production model over REST, `dashboard` shows it, `orchestrator` starts jobs by the clock and has Dagster's UI. They run
+under supervisord (`dsgo.daemon`, `server/supervisord.conf`), which starts again what crashes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Service:
-    """What is to be known about one server. `patience`: seconds to become ready on a slow machine."""
+    """What is to be known about one server.
+
+    Attributes:
+        patience: seconds to become ready on a slow machine.
+        needs: services that have to run for it.
+        optional: nothing is amiss where it has not been started.
+    """
 
     name: str
     setting: str
@@ -38,6 +44,7 @@ class Service:
     ready: probes.Probe
     patience: float
     needs: tuple[str, ...] = ()
+    optional: bool = False
 
     def port(self, settings: Settings) -> int:
         """Port that the settings give this service."""
@@ -55,6 +62,11 @@ SERVICES = {
         Service("tracking", "DSGO_TRACKING_PORT", "http", probes.http_answers("/health"), 180),
         Service("serve", "DSGO_SERVE_PORT", "http", probes.http_answers("/ping"), 240, ("ftp", "tracking")),
         Service("dashboard", "DSGO_DASHBOARD_PORT", "http", probes.http_answers("/ping"), 180, ("ftp", "tracking")),
+        Service(
+            *("orchestrator", "DSGO_DAGSTER_PORT", "http", probes.http_answers("/server_info"), 180),
+            needs=("ftp", "tracking"),
+            optional=True,
+        ),
     )
 }
 
@@ -105,12 +117,13 @@ def up(settings: Settings, names: Sequence[str] = ("ftp", "tracking"), say: Say 
             _launch(settings, name)
         for name in base:
             _await(settings, name, say)
-        if "dashboard" in names:
-            _launch(settings, "dashboard")
+        others = [name for name in ("dashboard", "orchestrator") if name in names]
+        for name in others:
+            _launch(settings, name)
         if "serve" in names:
             _serve(settings, wanted_collection(settings), say)
-        if "dashboard" in names:
-            _await(settings, "dashboard", say)
+        for name in others:
+            _await(settings, name, say)
     return settings
 
 
@@ -151,10 +164,11 @@ def serve(settings: Settings, collection: str = DEFAULT_COLLECTION, say: Say = _
 
 
 def status(settings: Settings) -> list[Status]:
-    """The state of each service, in the order of `SERVICES`. Starts nothing and writes nothing."""
+    """The state of each service, in the order of `SERVICES`, without optional ones that are down. Starts and writes nothing."""
     infos = _infos(settings)
     strays = {} if infos else daemon.processes(settings)
-    return [_status_row(settings, service, infos.get(service.name), strays) for service in SERVICES.values()]
+    rows = [_status_row(settings, service, infos.get(service.name), strays) for service in SERVICES.values()]
+    return [row for row in rows if row.state != "down" or not SERVICES[row.name].optional]
 
 
 def check_collection(settings: Settings, collection: str) -> None:

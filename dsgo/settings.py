@@ -25,6 +25,8 @@ EVERYWHERE = "0.0.0.0"  # what reaches the dashboard from other machines too
 CHECKOUT = Path(__file__).resolve().parent.parent
 FTP_USER = "dsgo"
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}  # RFC 6409, RFC 8314, RFC 5321
+SOURCE_NAMES = ("sample", "opsd")  # what raw data can be besides a file or a URL
+FAILURE_FILE = "DSGO_FAILURE_FILE"  # in the environment of a step that a pipeline has started
 PASSIVE_PORTS = 40  # data connections that the FTP server can have open at once
 
 
@@ -53,6 +55,9 @@ class Settings:
     tracking_port: int = 5000
     dashboard_port: int = 8050
     serve_port: int = 8003
+    orchestrator_port: int = 3000
+    data: str = "sample"
+    """Raw data for jobs that nobody gives others: `sample`, `opsd`, a URL, or an absolute path of a CSV file."""
     ftp_user: str = FTP_USER
     ftp_password: str = field(default="", repr=False)
     ftp_tls: bool = False
@@ -89,6 +94,11 @@ class Settings:
     def serve_url(self) -> str:
         """Address of the REST endpoint of the Production model."""
         return f"http://{HOST}:{self.serve_port}"
+
+    @property
+    def orchestrator_url(self) -> str:
+        """Address of the orchestrator's UI."""
+        return f"http://{HOST}:{self.orchestrator_port}"
 
     @property
     def ftp_root(self) -> Path:
@@ -180,6 +190,7 @@ class Settings:
             "DSGO_TRACKING_PORT": str(self.tracking_port),
             "DSGO_DASHBOARD_PORT": str(self.dashboard_port),
             "DSGO_SERVE_PORT": str(self.serve_port),
+            "DSGO_DAGSTER_PORT": str(self.orchestrator_port),
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
@@ -219,6 +230,13 @@ def _database_url(values: Mapping[str, str | None]) -> str:
     if text and not text.startswith(("sqlite:///", "postgresql://")):
         scheme = text.partition(":")[0] if "://" in text else ""  # the rest may hold a password
         raise SettingError("DSGO_DATABASE_URL", f"{scheme}:…", "postgresql://user:password@host:port/database")
+    return text
+
+
+def _data(values: Mapping[str, str | None]) -> str:
+    text = values.get("DSGO_DATA") or Settings.data
+    if text not in SOURCE_NAMES and "://" not in text and not Path(text).is_absolute():
+        raise SettingError("DSGO_DATA", text, f"one of {', '.join(SOURCE_NAMES)}, a URL, or a file's absolute path")
     return text
 
 
@@ -273,6 +291,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         "DSGO_TRACKING_PORT": _port(values, "DSGO_TRACKING_PORT", 5000),
         "DSGO_DASHBOARD_PORT": _port(values, "DSGO_DASHBOARD_PORT", 8050),
         "DSGO_SERVE_PORT": _port(values, "DSGO_SERVE_PORT", 8003),
+        "DSGO_DAGSTER_PORT": _port(values, "DSGO_DAGSTER_PORT", 3000),
     }
     for name, port in ports.items():
         for other, taken in ports.items():
@@ -284,6 +303,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         tracking_port=ports["DSGO_TRACKING_PORT"],
         dashboard_port=ports["DSGO_DASHBOARD_PORT"],
         serve_port=ports["DSGO_SERVE_PORT"],
+        orchestrator_port=ports["DSGO_DAGSTER_PORT"],
+        data=_data(values),
         ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         **_who_may_see(values),
@@ -305,6 +326,12 @@ def ftp_ca(environ: Mapping[str, str] | None = None) -> str | None:
     """File with the certificate authority that FTPS servers are checked against; None is the system's."""
     environ = os.environ if environ is None else environ
     return environ.get("DSGO_FTP_CA") or None
+
+
+def failure_file(environ: Mapping[str, str] | None = None) -> Path | None:
+    """File in which a step tells the pipeline that it has failed by what passes; None if no pipeline has started it."""
+    environ = os.environ if environ is None else environ
+    return Path(environ[FAILURE_FILE]) if environ.get(FAILURE_FILE) else None
 
 
 def prepare(settings: Settings) -> Settings:
@@ -334,6 +361,7 @@ def _explicit(settings: Settings) -> dict[str, str]:
         "DSGO_TRACKING_PORT": str(settings.tracking_port),
         "DSGO_DASHBOARD_PORT": str(settings.dashboard_port),
         "DSGO_SERVE_PORT": str(settings.serve_port),
+        "DSGO_DAGSTER_PORT": str(settings.orchestrator_port),
         "DSGO_ASKED_BY": settings.asked_by,
     }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run
@@ -13,6 +15,8 @@ from mlflow.tracking import MlflowClient
 from dsgo import ingredients, manifest, remains, reuse, tags
 from dsgo.errors import StepError
 from dsgo.ingredients import Step
+from dsgo.settings import FAILURE_FILE
+from dsgo.transient import is_transient
 
 
 def arguments(step: Step, runs: Mapping[str, Run]) -> dict[str, str]:
@@ -62,17 +66,27 @@ def run_step(
     )
     run_id = run.info.run_id
     os.environ.update(thread_limits(at_once))
-    try:
-        mlflow.projects.run(
-            str(step.project),
-            parameters=arguments(step, runs),
-            experiment_id=experiment_id,
-            run_id=run_id,
-            env_manager=env_manager,
-        )
-    except (ExecutionException, MlflowException) as error:
-        end_run(client, run_id, "FAILED")
-        raise StepError(step.name, "failed; what it said is above.", f"Its run is {run_id}.") from error
+    with tempfile.TemporaryDirectory() as folder:
+        noted = Path(folder, "transient")
+        os.environ[FAILURE_FILE] = str(noted)
+        try:
+            mlflow.projects.run(
+                str(step.project),
+                parameters=arguments(step, runs),
+                experiment_id=experiment_id,
+                run_id=run_id,
+                env_manager=env_manager,
+            )
+        except (ExecutionException, MlflowException) as error:
+            end_run(client, run_id, "FAILED")
+            raise StepError(
+                step.name,
+                "failed; what it said is above.",
+                f"Its run is {run_id}.",
+                transient=noted.exists() or is_transient(error),
+            ) from error
+        finally:
+            del os.environ[FAILURE_FILE]
     if changed := ingredients.changes(own, ingredients.own_ingredients(step)):
         # Nobody can tell which of the two it was made of, so it counts for this pipeline and is not noted for reuse.
         print(f"will run again next time, for something changed while it ran: {', '.join(changed)}", flush=True)

@@ -27,6 +27,8 @@ LEVEL = "dsgo.level"
 SEARCH_SPACE = "dsgo.search_space"
 SCORED_TO = "dsgo.scored_to"
 TRIAL = "dsgo.trial"
+JOB = "dsgo.job"
+CAUSE = "dsgo.cause"
 
 
 def code_version(folder: Path | str = ".") -> str:

@@ -1,0 +1,45 @@
+"""Which failures pass by themselves, so that trying again later helps: connections that break, servers that do not answer.
+
+Everything else fails the same way again: data that cannot be used, a wrong setting, a refused login.
+"""
+
+from __future__ import annotations
+
+import ftplib
+from collections.abc import Iterator
+
+from dsgo import settings
+from dsgo.errors import DSGoError, StepError, StoreError
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the error, or what it came of, is a failure of a connection.
+
+    Of the errors that a user can mend only a `StoreError` may be one, or the `StepError` of a step that ended on one.
+    """
+    import requests
+
+    from dsgo.ftp_connection import ServerGone, TransferFailed
+    from dsgo.ftp_transfer import NotVerified
+
+    if isinstance(error, StepError):
+        return error.transient
+    if isinstance(error, DSGoError) and not isinstance(error, StoreError):
+        return False
+    http = (requests.ConnectionError, requests.Timeout, requests.exceptions.RetryError)
+    passing = (ConnectionError, TimeoutError, EOFError, ftplib.error_temp, ServerGone, TransferFailed, *http)
+    return any(isinstance(each, passing) and not isinstance(each, NotVerified) for each in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from or while handling, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def note(error: BaseException) -> None:
+    """Tell the pipeline that this process ends on a transient error, if a pipeline has started it."""
+    file = settings.failure_file()
+    if file is not None and is_transient(error):
+        file.write_text(type(error).__name__)
