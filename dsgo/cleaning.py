@@ -7,6 +7,9 @@ hours when there are many.
 
 Mended: columns nobody asked for, a last line without an end, other offsets than UTC, rows out of order, repeated hours,
 a few missing values, negative noise around zero. Absent hours stay absent; all of it is counted and reported.
+
+The last rows may have all inputs and no target: weather that is forecast, or whose power is not known yet. They are the
+outlook, and checked as all others.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from dsgo.checks import Place, check_bounds, likely_unit, numbers, require_columns, too_small, utc_timestamps
+from dsgo.collection import columns_of
 from dsgo.errors import DataError
 from dsgo.sun import sine_of_elevation
 
@@ -91,7 +95,8 @@ def clean(
         first_line: line of the first data row, when the table was read from a text file.
 
     Returns:
-        The table of a dataset (see `dsgo.tables`) and a list of `{fault, count, first, handling}`.
+        The table of a dataset (see `dsgo.tables`), with the outlook as its last rows, whose targets are missing, and a list
+        of `{fault, count, first, handling}`.
 
     Raises:
         DataError: the table cannot be trusted; see the module.
@@ -122,7 +127,7 @@ def clean(
             _count(repairs, f"{name} just below {column['minimum']:g} {column['unit']}", noise, timestamps, handling)
     table = pd.DataFrame(values, index=timestamps.rename(time))
 
-    table = _drop_missing(table, repairs, place)
+    table = _drop_missing(table, _outlook(table, spec), repairs, place)
     late = table.index < table.index.to_series().cummax()
     if late.any():
         _count(repairs, "rows out of order", np.asarray(late), table.index, "sorted by time")
@@ -138,7 +143,7 @@ def clean(
         )
     if len(absent):
         repairs.append(_repair("absent hours", len(absent), absent[0], "left absent"))
-    note_late_labels(table, spec, repairs)
+    note_late_labels(table[table.notna().all(axis=1)], spec, repairs)
     return table, repairs
 
 
@@ -221,17 +226,27 @@ def _check_size(array: np.ndarray, name: str, column: Mapping[str, Any], place: 
     )
 
 
-def _drop_missing(table: pd.DataFrame, repairs: list[Repair], place: Place) -> pd.DataFrame:
+def _outlook(table: pd.DataFrame, spec: Mapping[str, Any]) -> np.ndarray:
+    """Which rows have all inputs and come after every one that has a target; none where no row has a target."""
+    known = table.index[table[columns_of(spec, "target")].notna().any(axis=1)]
+    if known.empty:
+        return np.zeros(len(table), bool)
+    return np.asarray((table.index > known.max()) & table[columns_of(spec, "input")].notna().all(axis=1))
+
+
+def _drop_missing(table: pd.DataFrame, outlook: np.ndarray, repairs: list[Repair], place: Place) -> pd.DataFrame:
+    """The table without rows that lack a value; the outlook is meant to lack some."""
     missing = table.isna()
+    missing[outlook] = False
     rows = missing.any(axis=1).to_numpy()
     if not rows.any():
         return table
-    if rows.mean() > MANY_MISSING:
+    if rows.sum() > MANY_MISSING * (~outlook).sum():
         worst = missing.sum().idxmax()
         raise place.error(
             worst,
             int(np.argmax(missing[worst])),
-            f"{missing[worst].sum()} of {len(table)} values are missing.",
+            f"{missing[worst].sum()} of {(~outlook).sum()} values are missing.",
             f"At most {MANY_MISSING:.0%} of the rows may lack a value.",
         )
     names = ", ".join(missing.columns[missing.any()])

@@ -9,10 +9,8 @@ import http.client
 import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,7 +19,7 @@ import pandas as pd
 from dsgo import tags
 from dsgo.errors import DataError, DSGoError, NoProductionModel, RegistryError
 from dsgo.settings import HOST, Settings
-from dsgo.tables import INFO_FILE, TABLE_FILE, Dataset, read_folder
+from dsgo.tables import Dataset, read_files
 
 ALIAS = "champion"
 TIMEOUT_S = 60.0
@@ -152,10 +150,7 @@ class RestRegistry:
         """
         if uri not in self._datasets:
             run_id, _, path = uri.removeprefix("runs:/").partition("/")
-            with tempfile.TemporaryDirectory(prefix="dsgo-dataset-") as folder:
-                for name in (INFO_FILE, TABLE_FILE):
-                    (Path(folder) / name).write_bytes(self.artifact(run_id, f"{path}/{name}"))
-                self._datasets[uri] = read_folder(Path(folder), uri)
+            self._datasets[uri] = read_files(lambda name: self.artifact(run_id, f"{path}/{name}"), uri)
         return self._datasets[uri]
 
     def forecaster(self, model_uri: str) -> Any:

@@ -3,6 +3,8 @@
 A dataset is a folder of two files. `table.parquet` has the sorted, unique index `utc_timestamp` (`datetime64[us, UTC]`,
 start of hour) and float64 columns; hours that the source does not have are absent rows. `dataset.yaml` has the
 collection's schema, the period, the source, whether it is synthetic, every repair made, and the sha256 of the table.
+A third, `outlook.parquet`, is there if the source has inputs of hours whose targets are not known yet: the inputs of these,
+with an index of the same kind, all after the table's.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +29,27 @@ from dsgo.errors import DataError, DSGoError
 
 TABLE_FILE = "table.parquet"
 INFO_FILE = "dataset.yaml"
+OUTLOOK_FILE = "outlook.parquet"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked table and what is known of it. `info` is the content of `dataset.yaml`."""
+    """A checked table and what is known of it.
+
+    Attributes:
+        table: every hour with inputs and targets.
+        info: the content of `dataset.yaml`.
+        ahead: `outlook`, where there is one.
+    """
 
     table: pd.DataFrame
     info: Mapping[str, Any]
+    ahead: pd.DataFrame | None = None
+
+    @property
+    def outlook(self) -> pd.DataFrame:
+        """Inputs of the hours after the table whose targets are not known yet; without rows if there are none."""
+        return self.table[self.inputs].iloc[:0] if self.ahead is None else self.ahead
 
     @property
     def targets(self) -> list[str]:
@@ -78,10 +93,12 @@ def make_dataset(
     """The dataset of a clean table.
 
     Args:
-        table: what `dsgo.cleaning.clean` returned.
+        table: what `dsgo.cleaning.clean` returned; the last rows, those without targets, become the outlook.
         source: `kind`, `name` and `sha256` of what the table was made from.
         repairs: `fault`, `count`, `first`, `handling` of each fault that was found.
     """
+    ahead = table[collection.targets].isna().all(axis=1)
+    table, outlook = table[~ahead], table.loc[ahead, collection.inputs]
     info = {
         "collection": collection.name,
         "title": collection.title,
@@ -93,14 +110,24 @@ def make_dataset(
         "repairs": [dict(repair) for repair in repairs],
         "sha256": hashlib.sha256(_table_bytes(table)).hexdigest(),
     }
-    return Dataset(table, info)
+    if outlook.empty:
+        return Dataset(table, info)
+    info["outlook"] = {
+        "start": outlook.index[0].isoformat(),
+        "end": outlook.index[-1].isoformat(),
+        "rows": len(outlook),
+        "sha256": hashlib.sha256(_table_bytes(outlook)).hexdigest(),
+    }
+    return Dataset(table, info, outlook)
 
 
 def write_dataset(dataset: Dataset, folder: Path | str) -> Path:
-    """Write the two files into `folder` (made if absent) and return it. Equal datasets give equal bytes."""
+    """Write the files into `folder` (made if absent) and return it. Equal datasets give equal bytes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TABLE_FILE).write_bytes(_table_bytes(dataset.table))
+    if dataset.ahead is not None:
+        (folder / OUTLOOK_FILE).write_bytes(_table_bytes(dataset.ahead))
     (folder / INFO_FILE).write_bytes(_info_bytes(dataset.info))
     return folder
 
@@ -112,7 +139,7 @@ def read_dataset(uri: Path | str) -> Dataset:
         DataError: nothing is there, a file is missing or damaged, or the table is not the one of its `dataset.yaml`.
     """
     if Path(uri).is_dir():
-        return read_folder(Path(uri), str(uri))
+        return _read_folder(Path(uri), str(uri))
     if ":/" not in str(uri):
         raise DataError(uri, "is no folder and no artifact URI.", "Give a URI such as runs:/<run id>/dataset.")
     from mlflow.artifacts import download_artifacts  # here: importing mlflow takes seconds
@@ -127,7 +154,7 @@ def read_dataset(uri: Path | str) -> Dataset:
             raise DataError(
                 uri, f"cannot be downloaded: {error}", "Give runs:/<run id>/dataset of a finished process_data run."
             ) from error
-        return read_folder(Path(local), str(uri))
+        return _read_folder(Path(local), str(uri))
 
 
 def check_inputs(
@@ -162,27 +189,37 @@ def check_inputs(
     return timestamps, checked
 
 
-def read_folder(folder: Path, name: str) -> Dataset:
-    """Read a dataset from a folder that errors call `name`. Raises as `read_dataset` does."""
-    contents = {}
-    for file in (INFO_FILE, TABLE_FILE):
-        try:
-            contents[file] = (folder / file).read_bytes()
-        except OSError as error:
-            raise DataError(name, f"has no {file}, so it is no dataset.", "Run process_data again.") from error
+def read_files(content: Callable[[str], bytes], name: str) -> Dataset:
+    """Read a dataset from its files' contents, by their names, that errors call `name`. Raises as `read_dataset` does."""
     try:
-        info = yaml.safe_load(contents[INFO_FILE])
-        expected = info["sha256"]
+        info = yaml.safe_load(content(INFO_FILE))
+        expected = {TABLE_FILE: info["sha256"]} | (
+            {OUTLOOK_FILE: info["outlook"]["sha256"]} if "outlook" in info else {}
+        )
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DataError(f"{name}/{INFO_FILE}", "is damaged.", "Run process_data again.") from error
-    found = hashlib.sha256(contents[TABLE_FILE]).hexdigest()
-    if found != expected:
-        raise DataError(
-            f"{name}/{TABLE_FILE}",
-            f"is damaged or was changed: its sha256 is {found}, {INFO_FILE} says {expected}.",
-            "Run process_data again.",
-        )
-    return Dataset(pd.read_parquet(io.BytesIO(contents[TABLE_FILE])), info)
+    tables = {}
+    for file, sha256 in expected.items():
+        read = content(file)
+        found = hashlib.sha256(read).hexdigest()
+        if found != sha256:
+            raise DataError(
+                f"{name}/{file}",
+                f"is damaged or was changed: its sha256 is {found}, {INFO_FILE} says {sha256}.",
+                "Run process_data again.",
+            )
+        tables[file] = pd.read_parquet(io.BytesIO(read))
+    return Dataset(tables[TABLE_FILE], info, tables.get(OUTLOOK_FILE))
+
+
+def _read_folder(folder: Path, name: str) -> Dataset:
+    def content(file: str) -> bytes:
+        try:
+            return (folder / file).read_bytes()
+        except OSError as error:
+            raise DataError(name, f"has no {file}, so it is no dataset.", "Run process_data again.") from error
+
+    return read_files(content, name)
 
 
 def _table_bytes(table: pd.DataFrame) -> bytes:

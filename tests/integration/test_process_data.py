@@ -102,7 +102,8 @@ class TestOnTheSample:
             "dsgo.data_digest": dataset.sha256,
             "dsgo.output_digest": dataset.digest,
         }
-        assert run.data.metrics == {"rows": 35012, "gaps_hours": 52, "duplicated_hours": 4, "faults": 3}
+        counts = {"rows": 35012, "gaps_hours": 52, "duplicated_hours": 4, "faults": 3, "outlook_hours": 0}
+        assert run.data.metrics == counts
         [used] = run.inputs.dataset_inputs
         assert (used.dataset.name, used.dataset.digest) == ("wind_solar", dataset.sha256[:36])
 
@@ -166,7 +167,18 @@ class TestParts:
         text = process_data.summary(dataset)
         assert "1,416 hours, 2013-01-01 00:00 to 2013-02-28 23:00 UTC" in text
         assert "Source: file, table.csv\nNo fault was found." in text
-        assert process_data.metrics(dataset) == {"rows": 1416, "gaps_hours": 0, "duplicated_hours": 0, "faults": 0}
+        counts = {"rows": 1416, "gaps_hours": 0, "duplicated_hours": 0, "faults": 0, "outlook_hours": 0}
+        assert process_data.metrics(dataset) == counts
+
+    def test_weather_ahead_is_the_outlook_and_the_table_is_as_without_it(self, process_data):
+        rows = sample(end="2013-02-28 23:00")
+        known = process_data.compute(RawTable(rows.iloc[:-24], SOURCE, synthetic=False), COLLECTION)
+        rows.loc[len(rows) - 24 :, COLLECTION.targets] = None
+        dataset = process_data.compute(RawTable(rows, SOURCE, synthetic=False), COLLECTION)
+        assert dataset.sha256 == known.sha256 and len(dataset.outlook) == 24
+        assert "1,392 hours, 2013-01-01 00:00 to 2013-02-27 23:00 UTC" in process_data.summary(dataset)
+        assert process_data.summary(dataset).endswith("Outlook: 24 hours with weather only, to 2013-02-28 23:00 UTC")
+        assert process_data.metrics(dataset) == process_data.metrics(known) | {"outlook_hours": 24}
 
     def test_the_repair_of_the_reader_is_kept_and_long_lists_of_gaps_are_cut(self, process_data):
         rows = sample(end="2013-02-28 23:00")

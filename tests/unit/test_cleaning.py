@@ -264,6 +264,68 @@ class TestMended:
         assert table.index[-1] == raw["utc_timestamp"].iloc[-1]
 
 
+class TestOutlook:
+    """The month's last two days have weather only."""
+
+    ahead = 48
+    unknown = ROWS.index >= len(ROWS) - ahead
+    frame = rows(solar_GW=ROWS["solar_GW"].where(~unknown), wind_GW=ROWS["wind_GW"].where(~unknown))
+
+    def with_last(self, back: int, column: str, value) -> pd.DataFrame:
+        """The frame with another value so many rows before its end."""
+        frame = self.frame.copy()
+        frame.loc[len(frame) - 1 - back, column] = value
+        return frame
+
+    def test_last_rows_without_targets_stay_and_are_no_fault(self):
+        table, repairs = cleaned(self.frame)
+        assert repairs == {} and len(table) == len(ROWS)
+        assert table[COLLECTION.targets].isna().all(axis=1).tolist() == self.unknown.tolist()
+        assert table[COLLECTION.inputs].notna().all(axis=None)
+
+    def test_it_may_be_longer_than_missing_values_may_be_many(self):
+        known = ROWS.index < 400
+        table, _ = cleaned(rows(solar_GW=ROWS["solar_GW"].where(known), wind_GW=ROWS["wind_GW"].where(known)))
+        assert table["wind_GW"].isna().sum() == len(ROWS) - 400
+
+    def test_out_of_order_and_given_twice_it_is_mended_as_all_rows_are(self):
+        shuffled = pd.concat([self.frame, self.frame.iloc[-3:]]).sample(frac=1, random_state=1, ignore_index=True)
+        table, repairs = cleaned(shuffled)
+        pd.testing.assert_frame_equal(table, cleaned(self.frame)[0])
+        assert repairs["hours given twice alike"]["count"] == 3
+
+    def test_targets_that_are_missing_before_are_dropped_as_ever(self):
+        table, repairs = cleaned(self.with_last(60, "wind_GW", np.nan))
+        assert repairs["rows without a value in wind_GW"]["count"] == 1 and len(table) == len(ROWS) - 1
+
+    def test_a_row_with_one_of_the_targets_ends_what_is_known(self):
+        table, repairs = cleaned(self.with_last(20, "wind_GW", 7.0))
+        assert table["wind_GW"].isna().sum() == 20
+        assert repairs["rows without a value in solar_GW, wind_GW"]["count"] == self.ahead - 20
+
+    def test_rows_without_all_inputs_are_no_outlook(self):
+        table, repairs = cleaned(self.with_last(3, "temperature", np.nan))
+        assert repairs["rows without a value in solar_GW, wind_GW, temperature"]["count"] == 1
+        assert len(table) == len(ROWS) - 1 and table["wind_GW"].isna().sum() == self.ahead - 1
+        assert refused(self.frame.assign(temperature=ROWS["temperature"].where(~self.unknown))).row == 697
+
+    @pytest.mark.parametrize(
+        ("column", "value", "message"),
+        [
+            ("windspeed", 90.0, "90 m/s is not within 0 to 35 m/s"),
+            ("rad_diffuse", np.inf, "the number is infinite"),
+            ("temperature", 288.0, "288 °C is not within"),
+        ],
+    )
+    def test_a_wrong_input_is_refused_by_column_row_and_line(self, column, value, message):
+        error = refused(self.with_last(3, column, value))
+        assert (error.column, error.row) == (column, len(ROWS) - 3)
+        assert f"line {len(ROWS) - 2}: " in str(error) and message in str(error)
+
+    def test_an_hour_far_ahead_is_refused(self):
+        assert "are absent" in str(refused(self.with_last(0, "utc_timestamp", pd.Timestamp("2031-01-01", tz="UTC"))))
+
+
 class TestLateLabels:
     fault = "hours of summer time with weather labelled one hour late"
 

@@ -86,6 +86,29 @@ class TestDataset:
         with pytest.raises(DataError, match="is no folder and no artifact URI"):
             read_dataset(tmp_path / "absent")
 
+    def test_the_last_rows_without_targets_are_its_outlook(self, tmp_path):
+        whole = table()
+        whole.iloc[40:, :2] = np.nan
+        known = make_dataset(whole.iloc[:40], COLLECTION, source=SOURCE, synthetic=False)
+        assert known.outlook.empty and list(known.outlook) == COLLECTION.inputs and known.outlook.index.tz is not None
+        made = make_dataset(whole, COLLECTION, source=SOURCE, synthetic=False)
+        read = read_dataset(write_dataset(made, tmp_path))
+        pd.testing.assert_frame_equal(read.outlook, table()[COLLECTION.inputs].iloc[40:], check_freq=False)
+        pd.testing.assert_frame_equal(read.table, known.table, check_freq=False)
+        outlook = read.info.pop("outlook")
+        assert (outlook["start"], outlook["rows"]) == ("2015-03-02T16:00:00+00:00", 8)
+        assert read.info == known.info, "nothing else is said otherwise"
+        assert made.sha256 == known.sha256 and made.digest != known.digest
+
+    @pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"PAR1")])
+    def test_a_lost_or_damaged_outlook_is_named(self, tmp_path, damage):
+        whole = table()
+        whole.iloc[40:, :2] = np.nan
+        folder = write_dataset(make_dataset(whole, COLLECTION, source=SOURCE, synthetic=False), tmp_path)
+        damage(folder / "outlook.parquet")
+        with pytest.raises(DataError, match=r"outlook\.parquet"):
+            read_dataset(folder)
+
     def test_the_description_is_plain_yaml(self, tmp_path):
         info = yaml.safe_load((write_dataset(dataset(), tmp_path) / "dataset.yaml").read_text(encoding="utf-8"))
         assert info["columns"]["temperature"]["unit"] == "°C"

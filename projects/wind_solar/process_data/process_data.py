@@ -2,8 +2,8 @@
 
 Reads      `--data`: `sample` (generated), `opsd` (downloaded), an absolute path to a CSV file or its http(s) address;
            `../collection.yaml`: columns, units and bounds.
-Writes     the artifact folder `dataset` (table.parquet, dataset.yaml), the dataset as the run's input, tags with
-           its digests, and metrics of what was found in the raw data.
+Writes     the artifact folder `dataset` (table.parquet, dataset.yaml, outlook.parquet if the last rows have weather only),
+           the dataset as the run's input, tags with its digests, and metrics of what was found in the raw data.
 Fails when the source cannot be fetched or its table cannot be trusted: one message says why, nothing is logged.
 """
 
@@ -58,17 +58,21 @@ def summary(dataset: tables.Dataset) -> str:
         shown = [f"{start:%Y-%m-%d %H:%M} ({hours} h)" for start, hours in holes.head(GAPS_SHOWN).items()]
         more = [f"and {len(holes) - GAPS_SHOWN} more"] if len(holes) > GAPS_SHOWN else []
         lines.append("  Gaps: " + ", ".join(shown + more))
+    ahead = dataset.outlook.index
+    if len(ahead):
+        lines.append(f"Outlook: {len(ahead):,} hours with weather only, to {ahead[-1]:%Y-%m-%d %H:%M} UTC")
     return "\n".join(lines)
 
 
 def metrics(dataset: tables.Dataset) -> dict[str, int]:
-    """Counts of rows, absent hours, hours that came more than once, and kinds of faults."""
+    """Counts of rows, absent hours, hours that came more than once, kinds of faults, and hours of the outlook."""
     twice = [repair["count"] for repair in dataset.info["repairs"] if repair["fault"].startswith("hours given twice")]
     return {
         "rows": len(dataset.table),
         "gaps_hours": len(absent_hours(dataset.table.index, dataset.info["frequency"])),
         "duplicated_hours": sum(twice),
         "faults": len(dataset.info["repairs"]),
+        "outlook_hours": len(dataset.outlook),
     }
 
 
