@@ -144,6 +144,10 @@ class Registry:
         self.runs: dict[str, list[dict[str, Any]] | Exception] = {}
         self.evaluations: dict[str, Any] = {}
         self.servers: list[Status] | Exception = make_services()
+        self.checks: dict[str, pd.DataFrame | Exception] = {}
+        self.decisions: dict[str, pd.DataFrame | Exception] = {}
+        self.remedies: dict[str, str] = {}
+        self.issued: dict[str, pd.DataFrame | Exception] = {}
         self.watches: dict[str, Watched | Exception] = {}
         self.loads = 0
 
@@ -153,6 +157,28 @@ class Registry:
 
     def promotions(self, collection: str) -> pd.DataFrame:
         return self.promoted
+
+    def findings(self, collection: str) -> pd.DataFrame:
+        return self._newest(self._answer(self.checks.get(collection, make_findings().iloc[:0])))
+
+    def all_findings(self, collection: str) -> pd.DataFrame:
+        return self._answer(self.checks.get(collection, make_findings().iloc[:0]))
+
+    def actions(self, collection: str) -> pd.DataFrame:
+        return self._answer(self.decisions.get(collection, make_actions("wait").iloc[:0]))
+
+    def remedy(self, collection: str) -> str:
+        return self.remedies.get(collection, "")
+
+    def predictions(self, collection: str) -> pd.DataFrame:
+        return self._answer(self.issued.get(collection, make_predictions().iloc[:0]))
+
+    def additions(self, collection: str) -> int:
+        return id(self.predictions(collection)) if collection in self.issued else 0
+
+    @staticmethod
+    def _newest(found: pd.DataFrame) -> pd.DataFrame:
+        return found[found["time"] == found["time"].max()]
 
     def watched(self, collection: str, first: pd.Timestamp) -> Watched:
         known = self._answer(self.watches.get(collection, Watched()))
