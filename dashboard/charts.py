@@ -37,7 +37,7 @@ LAYOUT = {
 }
 # What was issued for hours without a recorded value: never a solid line, and of each source in a colour and dash of its own.
 ISSUED = {PRODUCTION: (BLUE, "dash"), EARLIER_VERSION: (SERIES[3], "dashdot"), NAIVE: (GREY, "dot")}
-HATCH = {"shape": "/", "size": 6, "solidity": 0.35}
+HATCH_OPACITY = 0.45  # fainter than the line within it
 OF_KINDS = dict(zip(KINDS, (VERMILION, SERIES[4], BLUE, GREY), strict=True))
 PATTERNS = dict(zip(KINDS, ("", "x", "/", "."), strict=True))  # bars are told apart without colours too
 NUMBER = ",.3~r"  # three digits
@@ -151,7 +151,7 @@ def _issued(
     curves = []
     if not shown.width:
         band = _band(low.times, low.mean, high.mean, words, colour, BAND_OPACITY / 2, at)
-        curves.append(band | {"fillpattern": {**HATCH, "fgcolor": colour}, "showlegend": False})
+        curves.append(band | {"fillpattern": _hatch(colour), "showlegend": False})
     curve = _line(shown, Line(source, words, colour, FORECAST.width), escape(history.unit(name)), at)
     return [*curves, curve | {"line": {**curve["line"], "dash": dash}}]
 
@@ -169,7 +169,7 @@ def add_ahead(drawn: go.Figure, parts: Sequence[tuple[str, str, pd.DataFrame]], 
         times = table.index.to_numpy().astype("datetime64[ms]")
         at = {"showlegend": False}
         outline = _band(times, table["p10"].to_numpy(), table["p90"].to_numpy(), who, colour, BAND_OPACITY / 2, at)
-        drawn.add_trace({**outline, "fillpattern": {**HATCH, "fgcolor": colour}})
+        drawn.add_trace({**outline, "fillpattern": _hatch(colour), "legendgroup": None})  # groups stand in a column
         texts = [f"{quantity(row.forecast, unit)} ({between(row.p10, row.p90, unit)})" for row in table.itertuples()]
         drawn.add_scatter(
             x=table.index,
@@ -288,7 +288,6 @@ def _band(
     gap, x = [np.nan], _milliseconds(times)
     outline_x = [part for one in stretches for part in (x[one], x[one][::-1], gap)]
     outline_y = [part for one in stretches for part in (high[one], low[one][::-1], gap)]
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return {
         "type": "scatter",
         "mode": "lines",
@@ -298,10 +297,20 @@ def _band(
         "legendgroup": name,
         "fill": "toself",
         "line": {"width": 0},
-        "fillcolor": f"rgba({red},{green},{blue},{opacity})",
+        "fillcolor": _faint(colour, opacity),
         "hoverinfo": "skip",
         **at,
     }
+
+
+def _faint(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def _hatch(colour: str) -> dict[str, Any]:
+    """The filling of an interval of hours ahead."""
+    return {"shape": "/", "size": 6, "solidity": 0.35, "fgcolor": _faint(colour, HATCH_OPACITY)}
 
 
 def _years(history: History, name: str, years: Sequence[int], at: dict[str, Any]) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ def _newest_check(found: pd.DataFrame) -> Iterator[Any]:
 def _alarm(row: Mapping[str, Any]) -> list[Any]:
     """One line: of which kind it is, whether it is an estimate, and what was found."""
     labels = [html.Strong(notices.kind(row["kind"]).capitalize())]
-    labels += [html.Span("estimate", className="badge")] if row["estimate"] else []
+    labels += [" ", html.Span("estimate", className="badge")] if row["estimate"] else []
     return [*labels, ": ", str(row["text"])]
 
 
@@ -128,7 +128,7 @@ def _through_time(history: pd.DataFrame, collection: Collection) -> Iterator[Any
     timezone = collection.dataset["timezone"]
     weeks = charts.weekly_alarms(history, timezone)
     total, loud = int(weeks.to_numpy().sum()), int((weeks.sum(axis=1) > 0).sum())
-    words = f"{total:,} alarms in {loud:,} of {len(weeks):,} weeks checked, by the newest check of each."
+    words = f"{total:,} alarms in {loud:,} of {len(weeks):,} weeks of data, by the newest check of each."
     yield html.H3("Alarms week by week")
     yield html.P(words)
     yield graph(charts.alarms_by_week(history, timezone), words)

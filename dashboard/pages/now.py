@@ -226,6 +226,8 @@ def _picture(
     drawn = figures.plotly_figure(figure)
     drawn.update_layout(uirevision=target)  # new data leave the reader's zoom as it is
     alternative = figure.alternative
+    if recorded is None:
+        drawn.data, alternative = (), f"{figure.title}."
     if len(ahead):
         parts = []
         for row, part in notices.sources(ahead):
@@ -257,9 +259,10 @@ def _issued(ahead: pd.DataFrame, recorded: pd.Timestamp | None) -> list[Any]:
         for row, part in notices.sources(ahead)
     )
     kind = " From synthetic data." if ahead["synthetic"].any() else ""
-    after = "" if recorded is None else f" after {wording.moment(recorded)}, the last that is recorded"
-    words = f"Dashed and hatched: forecasts of the hours{after}, which nobody can score yet. By {who}.{kind}"
-    return [html.P(words, className="note")]
+    what = "as they were issued"
+    if recorded is not None:
+        what = f"of the hours after {wording.moment(recorded)}, the last that is recorded: nobody can score them yet"
+    return [html.P(f"Dashed and hatched: forecasts {what}. By {who}.{kind}", className="note")]
 
 
 def without(values: Mapping[str, Any], collection: Collection) -> list[Any]:
