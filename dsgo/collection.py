@@ -10,10 +10,11 @@ from zoneinfo import available_timezones
 
 import yaml
 
-from dsgo.errors import DataError, DSGoError, GateError
+from dsgo.errors import DataError, DSGoError, GateError, WatchError
 from dsgo.routine import Act, Schedule, read_act, read_schedule
 from dsgo.rules import read as read_rules
 from dsgo.settings import CHECKOUT
+from dsgo.watching import read as read_limits
 
 FILE_NAME = "collection.yaml"
 ROLES = ("target", "input")
@@ -42,6 +43,7 @@ REQUIRED = {
     "gate": dict,
     "schedule": dict,
     "act": dict,
+    "watch": dict,
 }
 REQUIRED_OF_A_COLUMN = {"role": str, "unit": str, "minimum": float, "maximum": float}
 ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description", "quantity"}
@@ -49,8 +51,10 @@ ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description", "q
 
 @dataclass(frozen=True)
 class Collection:
-    """One `collection.yaml`. `dataset` travels inside each dataset made of it; `gate` is what a promotion must show;
-    `schedule` and `act` are what the collection does by itself."""
+    """One `collection.yaml`. `dataset` travels inside each dataset made of it; `gate` is what a promotion must show.
+
+    `watch` has the limits of the weekly check; `schedule` and `act` are what the collection does by itself.
+    """
 
     name: str
     title: str
@@ -59,6 +63,7 @@ class Collection:
     gate: Mapping[str, Any]
     schedule: Schedule
     act: Act
+    watch: Mapping[str, Any]
     path: Path
 
     @property
@@ -125,7 +130,7 @@ def load(path: Path | str) -> Collection:
         raise DataError(path, f"is no valid YAML: {error}.") from error
     _check(content, path)
     return Collection(
-        **{k: content[k] for k in ("name", "title", "experiment", "dataset", "gate")},
+        **{k: content[k] for k in ("name", "title", "experiment", "dataset", "gate", "watch")},
         schedule=read_schedule(content["schedule"], path),
         act=read_act(content["act"], path),
         path=path,
@@ -153,7 +158,8 @@ def _check(content: Any, path: Path) -> None:
         _typed(content, key, kind, path)
     try:
         read_rules(content["gate"])
-    except GateError as error:
+        read_limits(content["watch"])
+    except (GateError, WatchError) as error:
         raise DataError(path, error.problem, error.remedy) from None
     dataset = content["dataset"]
     if dataset["timezone"] not in available_timezones():

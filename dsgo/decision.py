@@ -82,7 +82,7 @@ def _terminal_table(verdict: Verdict) -> Table:
 
 def note(verdicts: Sequence[Verdict], reason: str) -> str:
     """The decision in Markdown: the tracking UI shows it as the run's description."""
-    lines = [f"**{verdicts[-1].decision}**: {_cell(reason)}"]
+    lines = [f"**{verdicts[-1].decision}**: {cell(reason)}"]
     for verdict in verdicts:
         lines += [
             "",
@@ -92,13 +92,13 @@ def note(verdicts: Sequence[Verdict], reason: str) -> str:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| {word(verdict, rule)} | {_cell(rule.name)} | {_cell(rule.measured)} | {_cell(rule.asked)} |"
+            f"| {word(verdict, rule)} | {cell(rule.name)} | {cell(rule.measured)} | {cell(rule.asked)} |"
             for rule in verdict.rules
         ]
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that means nothing else in Markdown. With a backslash before a `<`, MLflow's page shows no table at all."""
     return html.escape("".join(f"\\{letter}" if letter in "\\|_*`[]" else letter for letter in text)).replace("\n", " ")
 

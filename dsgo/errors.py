@@ -12,6 +12,7 @@ DSGoError                 anything a user can mend: shown as one message, withou
 ├── RegistryError         the registry has not what was asked for
 │   └── NoProductionModel no version is in Production yet
 ├── DatabaseError         the application database does not answer, or refuses
+├── WatchError            a limit of the watch is missing or wrong
 └── GateError             a promotion cannot be judged
     └── WindowSeen        the champion has learned from the rows to compare on
 """
@@ -112,6 +113,10 @@ class NoProductionModel(RegistryError):
 
 class DatabaseError(DSGoError):
     """The application database does not answer, or refuses. Never carries a credential."""
+
+
+class WatchError(DSGoError):
+    """A limit of `watch:` is missing or cannot be used."""
 
 
 class GateError(DSGoError):

@@ -58,14 +58,16 @@ def plan(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> tuple[list[Fold], 
     return folds, window
 
 
-def naive(table: pd.DataFrame, targets: list[str], rows: pd.DatetimeIndex, lag: str) -> pd.DataFrame:
+def naive(
+    table: pd.DataFrame, targets: list[str], rows: pd.DatetimeIndex, lag: str | pd.Timedelta, most: int = 10
+) -> pd.DataFrame:
     """The naive baseline: the value of `lag` before, or of a multiple of it where that row is absent.
 
     Returns:
-        Columns `targets` at `rows`; NaN only where no earlier row exists within ten lags.
+        Columns `targets` at `rows`; NaN only where no earlier row exists within `most` lags.
     """
     result = pd.DataFrame(np.nan, index=rows, columns=targets)
-    for times in range(1, 11):
+    for times in range(1, most + 1):
         missing = result[targets[0]].isna()
         if not missing.any():
             break

@@ -111,14 +111,15 @@ def refresh(settings: Settings, *, collection: str, data: str, go_on: bool = Fal
             actions.record(actions.Action(collection, actions.GO_ON, "A person has looked at it."))
         due = [job for job in jobs(known) if job in (PRODUCTION, VALIDATION)]
         failed = _jobs(settings, known, data, "PROD", due)
+        if VALIDATION not in dict(failed):
+            done = act(settings, known, data)
+            _say(f"{done.action.replace('_', ' ')}: {done.reason}")
+            if done.action == actions.ASK:
+                _say(actions.remedy(done))
+            if done.action == actions.RETRAINING:
+                services.follow(settings, collection, _say)
+                failed = _jobs(settings, known, data, "PROD", due)
         _complain(failed)
-        done = act(settings, known, data)
-        _say(f"{done.action.replace('_', ' ')}: {done.reason}")
-        if done.action == actions.ASK:
-            _say(actions.remedy(done))
-        if done.action == actions.RETRAINING:
-            services.follow(settings, collection, _say)
-            _complain(_jobs(settings, known, data, "PROD", due))
     return 0
 
 
@@ -221,6 +222,7 @@ def execute(
 
     from dsgo import flow, promotion, tags
 
+    _say(f"\n{job}")
     client = MlflowClient()
     experiment_id = experiment_of(client, collection)
     _clear_up(settings, collection, client, experiment_id)

@@ -80,12 +80,26 @@ def load_production(collection: str) -> Production:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise NoProductionModel(collection) from error
         raise
+    return _production(client, version)
+
+
+def load_version(collection: str, version: int) -> Production:
+    """A version that was in Production, as if it were there now.
+
+    Raises:
+        MlflowException: there is no such version, or its run is gone.
+    """
+    client = MlflowClient()
+    return _production(client, client.get_model_version(collection, str(version)))
+
+
+def _production(client: MlflowClient, version: ModelVersion) -> Production:
     run = client.get_run(version.run_id)
     return Production(
-        collection=collection,
+        collection=version.name,
         version=int(version.version),
         run_id=version.run_id,
-        model_uri=f"models:/{collection}/{version.version}",
+        model_uri=f"models:/{version.name}/{version.version}",
         promoted_at=pd.Timestamp(version.last_updated_timestamp, unit="ms", tz="UTC"),
         trained_from=pd.Timestamp(version.tags[tags.TRAINED_FROM]),
         trained_to=pd.Timestamp(version.tags[tags.TRAINED_TO]),

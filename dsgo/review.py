@@ -158,9 +158,13 @@ class Review:
         return pd.MultiIndex.from_arrays([calendar["year"].astype(int), calendar["week"].astype(int)])
 
 
-def review(production: Production) -> Review:
-    """All out-of-sample forecasts of what is in Production, from its window and from the data after `trained_to`."""
-    dataset, window = production.dataset(), production.window()
+def review(production: Production, dataset: Dataset | None = None) -> Review:
+    """All out-of-sample forecasts of what is in Production, from its window and from the data after `trained_to`.
+
+    Args:
+        dataset: with that data; by default the one that the version has learned from.
+    """
+    dataset, window = dataset or production.dataset(), production.window()
     columns = [target + part for target in dataset.targets for part in PARTS]
     parts = [window[columns].sort_index()]
     unseen = dataset.table[dataset.table.index > utc(production.trained_to)].dropna(subset=dataset.inputs)
@@ -170,10 +174,7 @@ def review(production: Production) -> Review:
 
 
 def _live(production: Production, dataset: Dataset, unseen: pd.DataFrame) -> pd.DataFrame:
-    inputs = dataset.table[dataset.inputs].dropna()
-    inputs = inputs[inputs.index >= unseen.index[0] - HISTORY]
-    predicted = production.predict(inputs.reset_index(names=dataset.info["timestamp"])).set_index(inputs.index)
-    predicted = predicted.loc[unseen.index]
+    predicted = forecasts(production, dataset, unseen.index)
     baseline = naive(dataset.table, dataset.targets, unseen.index, dataset.info["naive"]["lag"])
     parts = {}
     for target in dataset.targets:
@@ -186,6 +187,18 @@ def _live(production: Production, dataset: Dataset, unseen: pd.DataFrame) -> pd.
         )
         parts |= {target + part: column for part, column in zip(PARTS, columns, strict=True)}
     return pd.DataFrame(parts, index=unseen.index)
+
+
+def forecasts(production: Production, dataset: Dataset, hours: pd.DatetimeIndex) -> pd.DataFrame:
+    """What the version itself says of hours of the dataset's table or outlook, asked with the inputs of the days before them.
+
+    Returns:
+        Index `hours`, which is sorted; for each target `T`, `T_p10`, `T_p90`.
+    """
+    inputs = pd.concat([dataset.table[dataset.inputs].dropna(), dataset.outlook])
+    inputs = inputs[inputs.index >= hours[0] - HISTORY]
+    predicted = production.predict(inputs.reset_index(names=dataset.info["timestamp"])).set_index(inputs.index)
+    return predicted.loc[hours]
 
 
 def utc(moment: Any) -> pd.Timestamp:

@@ -20,6 +20,7 @@ PROMOTED = "dsgo.promoted"
 INPUT_RUNS = "dsgo.input_runs"
 PROCESS = "dsgo.process"
 CHAMPION = "dsgo.champion"
+SOURCE = "dsgo.source"
 REASON = "dsgo.gate.reason"
 DECISION = "dsgo.gate.decision"
 CANDIDATE = "dsgo.candidate"
@@ -29,6 +30,7 @@ SCORED_TO = "dsgo.scored_to"
 TRIAL = "dsgo.trial"
 JOB = "dsgo.job"
 CAUSE = "dsgo.cause"
+ALARMS = "dsgo.alarms"
 
 
 def code_version(folder: Path | str = ".") -> str:

@@ -1,4 +1,6 @@
-"""Dagster's UI and daemon over the code of all collections (`projects/workspace.yaml`), as one service under supervisord.
+"""Dagster's UI and daemon over the code of all collections, as one service under supervisord.
+
+    python server/orchestrator.py [workspace.yaml]      the collections; default: projects/workspace.yaml
 
 What one that was killed has left running is ended first: a second daemon would start every schedule twice.
 """
@@ -42,8 +44,7 @@ def main() -> None:
     activate(settings)
     end_earlier(settings)
     os.environ["DAGSTER_HOME"] = str(flow.dagster_home(settings))
-    os.environ["PYTHONWARNINGS"] = "ignore"  # that another command will take its place
-    workspace = settings.checkout / "projects" / "workspace.yaml"
+    workspace = sys.argv[1] if len(sys.argv) > 1 else settings.checkout / "projects" / "workspace.yaml"
     command = ["dagster", "dev", "--workspace", workspace, "--host", HOST, "--port", settings.orchestrator_port]
     quiet = ["--log-level", "warning", "--log-format", "json"]
     os.execv(sys.executable, [sys.executable, "-m", *map(str, command), *quiet])

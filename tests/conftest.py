@@ -149,13 +149,14 @@ def new_settings(
     made: list[Settings] = []
 
     def make(home: Path | None = None) -> Settings:
-        tracking, serve, dashboard = free_ports(3)
+        tracking, serve, dashboard, orchestrator = free_ports(4)
         settings = dataclasses.replace(
             load({"DSGO_HOME": str(home or tmp_path_factory.mktemp("home"))}),
             ftp_port=ports.free_ftp_port(),
             tracking_port=tracking,
             serve_port=serve,
             dashboard_port=dashboard,
+            orchestrator_port=orchestrator,
         )
         made.append(settings)
         return settings

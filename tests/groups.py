@@ -16,6 +16,7 @@ PIPELINE = (  # beginnings of the node ids of all tests that use the fixture `fi
 LONG = (  # groups that take a minute or more, the longest first: then the workers end at about the same time
     "pipeline",
     "tests/integration/test_tuning.py",
+    "tests/integration/test_orchestrator.py",
     "tests/integration/ftp/test_ftp_mlflow.py",
     "tests/integration/test_services.py",
     "tests/integration/test_tracking_faults.py",

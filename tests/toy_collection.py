@@ -1,7 +1,8 @@
 """A collection of tiny steps, for tests of what runs, what is reused, and what remains of a pipeline that is killed.
 
 `source` → `left`, `right` → `end`. Each step logs one file, then a second one. Between the two it waits for SIGUSR1 (or its
-end) if the environment names a pipe for it, in `TOY_<step>`: it writes its process id into it.
+end) if the environment names a pipe for it, in `TOY_<step>`, or its content is the path of one: it writes its process id
+into it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ name, content = sys.argv[1:]
 with mlflow.start_run():
     mlflow.log_text("half", f"{name}/first.txt")
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-    if pipe := os.environ.get(f"TOY_{name}"):
+    if pipe := os.environ.get(f"TOY_{name}") or content.startswith("/") and content:
         with open(pipe, "w") as file:
             file.write(str(os.getpid()))
         signal.sigwait([signal.SIGUSR1])

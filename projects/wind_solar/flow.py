@@ -1,14 +1,16 @@
-"""The flow of wind and solar: which step reads what. Dagster runs it; `dagster dev -f projects/wind_solar/flow.py` shows it."""
+"""The flow of wind and solar: which step reads what. Dagster runs it; `make up ARGS=orchestrator` shows it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
 from dsgo.collection import load
-from dsgo.flow import definitions
-from dsgo.steps import Step
+from dsgo.flow import JOBS, definitions
+from dsgo.ingredients import Step
 
 HERE = Path(__file__).resolve().parent
 FORECASTING = HERE.parent / "forecasting"
@@ -22,14 +24,26 @@ def steps(data: str, level: str = "PROD") -> list[Step]:
     process_data = Step("process_data", HERE / "process_data", parameters={"data": data}, reads=(COLLECTION.path,))
     models = [Step(name, FORECASTING / name, inputs={"dataset": "process_data"}) for name in MODELS]
     ensemble = Step("ensemble", FORECASTING / "ensemble", inputs={"dataset": "process_data", "candidates": MODELS})
-    rules = yaml.safe_dump(dict(COLLECTION.gate), default_flow_style=True, width=10_000).strip().strip("{}")
     promote = Step(
         "promote",
         FORECASTING / "promote",
         inputs={"dataset": "process_data", "candidates": (*MODELS, "ensemble")},
-        parameters={"rules": rules, "level": level},
+        parameters={"rules": one_line(COLLECTION.gate), "level": level},
     )
-    return [process_data, *models, ensemble, promote]
+    predict = Step("predict", FORECASTING / "predict", inputs={"dataset": "process_data"})
+    monitor = Step(
+        "monitor",
+        FORECASTING / "monitor",
+        inputs={"dataset": "process_data"},
+        # Whether data are stale is a matter of the day: of the same data once a day is enough.
+        parameters={"rules": one_line(COLLECTION.watch), "now": datetime.now(UTC).date().isoformat()},
+    )
+    return [process_data, *models, ensemble, promote, predict, monitor]
 
 
-defs = definitions(COLLECTION, steps)
+def one_line(rules: Mapping[str, object]) -> str:
+    """Rules as a step takes them."""
+    return yaml.safe_dump(dict(rules), default_flow_style=True, width=10_000).strip().strip("{}")
+
+
+defs = definitions(COLLECTION, steps, JOBS)

@@ -22,7 +22,8 @@ from dsgo.rest_registry import RestRegistry
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MODELS = {"keras_mlp", "kernel_ridge", "random_forest", "gradient_boosting", "linear_regression", "ensemble"}
-STEPS = {"process_data", *MODELS, "promote"}
+STEPS = {"process_data", *MODELS, "promote"}  # of the training
+LATER = {"production": "predict", "validation": "monitor"}  # the other jobs, each with a step beside `process_data`
 ROW = ["2015-06-10T12:00:00Z", 4.0, 18.0, 300.0, 150.0]
 COLUMNS = ["utc_timestamp", "windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
 
@@ -106,6 +107,19 @@ def test_runs_are_nested_under_one_pipeline_run_and_carry_their_tags(first):
         assert {tags.STEP_KEY, tags.CODE_VERSION, tags.OUTPUT_DIGEST, tags.DATASET} <= run.data.tags.keys()
 
 
+def test_predictions_and_the_watch_are_jobs_of_their_own(first):
+    training = in_pipeline("promote").data.tags["mlflow.parentRunId"]
+    parents = {job: in_pipeline(step).data.tags["mlflow.parentRunId"] for job, step in LATER.items()}
+    assert len({training, *parents.values()}) == 3
+    for job, parent in parents.items():
+        run = MlflowClient().get_run(parent)
+        assert (run.info.status, run.data.tags[tags.JOB]) == ("FINISHED", job)
+    assert (
+        len([run for run in runs_of("process_data") if run.data.tags.get("mlflow.parentRunId") in parents.values()])
+        == 0
+    )
+
+
 def test_every_candidate_shows_where_it_can_be_trusted_and_what_it_rests_on(first, tmp_path):
     client = MlflowClient()
     for step in MODELS:
@@ -163,20 +177,26 @@ def test_the_password_is_nowhere_but_in_its_file(first, servers):
 
 
 def test_a_second_run_reuses_every_step_and_trains_nothing(first, dsgo, data):
-    before = sum(len(runs_of(step)) for step in STEPS)
+    every = {*STEPS, *LATER.values()}
+    before = sum(len(runs_of(step)) for step in every)
     again = dsgo("run", "--data", str(data))
     assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count("| reused run") == len(STEPS)
-    assert sum(len(runs_of(step)) for step in STEPS) == before
+    assert again.stdout.count("| reused run") == len(every) + again.stdout.count("process_data | reused run") - 1
+    for step in every:
+        assert f"{step} | reused run" in again.stdout
+    assert sum(len(runs_of(step)) for step in every) == before
 
 
 def test_why_each_step_is_reused_or_not_is_explained(first, dsgo, data):
     done = dsgo("explain", "--data", str(data))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("be reused") == len(STEPS)
+    assert done.stdout.count("be reused") == len(STEPS) + len(LATER)
+    one_job = dsgo("explain", "--data", str(data), "--job", "production")
+    assert one_job.stdout.count("be reused") == 2
+    assert "one of training, production, validation" in dsgo("explain", "--job", "predict").stderr
     other = dsgo("explain", "--data", "sample")
     assert f"data: {data.name} → sample" in other.stdout
-    assert other.stdout.count("after process_data") == len(STEPS) - 1
+    assert other.stdout.count("after process_data") == len(STEPS) - 1 + len(LATER)
 
 
 def test_a_damaged_artifact_is_noticed_made_again_and_put_back(first, dsgo, servers, data):

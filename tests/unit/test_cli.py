@@ -59,7 +59,10 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.Capture
 
 def test_up_of_an_unknown_service_starts_nothing(capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["up", "ftpd"]) == 1
-    assert capsys.readouterr().err == "error: ftpd: no such service. There are ftp, tracking, serve, dashboard.\n"
+    assert (
+        capsys.readouterr().err
+        == "error: ftpd: no such service. There are ftp, tracking, serve, dashboard, orchestrator.\n"
+    )
     assert not load().home.exists()
 
 

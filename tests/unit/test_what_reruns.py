@@ -17,7 +17,8 @@ from dsgo import collection, flow, ingredients, pipeline, reuse, tags
 CHECKOUT = Path(__file__).resolve().parents[2]
 TUNED = ("gradient_boosting", "keras_mlp", "linear_regression", "random_forest")
 TRAINED = (*TUNED, "kernel_ridge", "ensemble")
-ALL = {"process_data", *TRAINED, "promote"}
+LATER = {"predict", "monitor"}
+ALL = {"process_data", *TRAINED, "promote", *LATER}
 
 
 class Store:
@@ -136,12 +137,12 @@ CASES = {
     "a conda.yaml": (append("projects/forecasting/ensemble/conda.yaml"), {"ensemble"}),
     "code that all training shares": (append("dsgo/training.py"), set(TRAINED)),
     "code that all share": (append("dsgo/errors.py"), ALL),
-    "code deep below the forecaster": (append("dsgo/level.py"), {*TRAINED, "promote"}),
+    "code deep below the forecaster": (append("dsgo/level.py"), {*TRAINED, "promote", *LATER}),
     "code of one model": (append("dsgo/dense_net.py"), {"keras_mlp"}),
     "the search for settings": (append("dsgo/tuning.py"), set()),
     "cleaning": (append("dsgo/cleaning.py"), {"process_data"}),
     "the orchestrator": (append("dsgo/pipeline.py"), set()),
-    "pictures of the dashboard": (append("dsgo/figures.py"), set()),
+    "pictures": (append("dsgo/figures.py"), {"predict"}),
     "a new module that nobody uses": (append("dsgo/new.py"), set()),
     "a data file of the package": (append("dsgo/template.html"), ALL),
     "an editor's backup": (append("projects/forecasting/ensemble/ensemble.py~"), set()),
@@ -154,8 +155,8 @@ CASES = {
     "a parameter of one step": (
         replace(
             "projects/wind_solar/flow.py",
-            'inputs={"dataset": "process_data"})',
-            'inputs={"dataset": "process_data"}, parameters={"seed": "7"} if name == "kernel_ridge" else {})',
+            'FORECASTING / name, inputs={"dataset": "process_data"})',
+            'FORECASTING / name, {"dataset": "process_data"}, {"seed": "7"} if name == "kernel_ridge" else {})',
         ),
         {"kernel_ridge"},
     ),

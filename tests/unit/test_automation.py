@@ -1,0 +1,167 @@
+"""Jobs, schedules, sensor and partitions of a collection, as Dagster gets them."""
+
+from __future__ import annotations
+
+import datetime
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+import toy_collection
+
+from dsgo import actions, automation, findings, flow, pipeline
+from dsgo.errors import DataError
+from dsgo.settings import load, prepare
+
+JOBS = "JOBS = {'training': 'end', 'production': 'left', 'validation': 'right'}\n"
+PARTITIONS = "import dagster as dg\nPARTITIONS = {'left': dg.StaticPartitionsDefinition(['2014', '2015'])}\n"
+LAST_LINE = toy_collection.FLOW.strip().splitlines()[-1]
+TIME = datetime.datetime(2016, 5, 1, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def toy(tmp_path):
+    toy = toy_collection.make(tmp_path / "toy")
+    file = toy.folder / "flow.py"
+    defs = "defs = definitions(load(HERE / 'collection.yaml'), steps, JOBS, PARTITIONS)\n"
+    file.write_text(file.read_text().replace(LAST_LINE, JOBS + PARTITIONS + defs))
+    return toy
+
+
+@pytest.fixture
+def loaded(toy):
+    return flow.load(toy.folder / "flow.py")
+
+
+def schedule(toy, **changed: str) -> None:
+    file = toy.folder / "collection.yaml"
+    text = file.read_text()
+    for name, cron in changed.items():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"  {name}: ")]
+        text = text.replace(line, f'  {name}: "{cron}"')
+    file.write_text(text)
+
+
+def test_a_job_has_the_steps_that_its_last_one_needs(loaded):
+    assert flow.jobs_of(loaded) == ["training", "production", "validation"]
+    assert flow.steps_of(loaded, "toy", "training") == {"source", "left", "right", "end"}
+    assert flow.steps_of(loaded, "toy", "production") == {"source", "left"}
+    assert flow.steps_of(loaded, "toy", "validation") == {"source", "right"}
+
+
+def test_jobs_start_by_the_clock_of_the_collection(loaded):
+    found = {one.name: one for one in loaded.defs.schedules}
+    assert {name: (one.cron_schedule, one.execution_timezone) for name, one in found.items()} == {
+        "production_schedule": ("15 6 * * *", "Europe/Berlin"),
+        "validation_schedule": ("30 6 * * *", "Europe/Berlin"),
+        "report_schedule": ("0 7 * * 1", "Europe/Berlin"),
+    }
+    assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in found.values())
+    context = dg.build_schedule_context(scheduled_execution_time=TIME)
+    (request,) = loaded.defs.resolve_schedule_def("validation_schedule").evaluate_tick(context).run_requests
+    assert request.tags["dagster/schedule_name"] == "validation_schedule"
+
+
+def test_a_job_may_start_never(toy):
+    schedule(toy, production="never", report="never")
+    assert [one.name for one in flow.load(toy.folder / "flow.py").defs.schedules] == ["validation_schedule"]
+
+
+def test_a_time_that_does_not_exist_is_refused_by_file_and_key(toy):
+    schedule(toy, validation="30 25 * * *")
+    with pytest.raises(DataError, match=r"collection\.yaml: schedule\.validation: '30 25 \* \* \*' is no time"):
+        flow.load(toy.folder / "flow.py")
+
+
+def alarm(kind: str) -> None:
+    found = [findings.Finding(kind, "wind", "level", TIME, TIME, 2.0, 1.0, True, "The wind has changed.")]
+    findings.record(findings.Checked("toy", "", kind, True, 1), found)
+
+
+@pytest.fixture
+def tick(loaded):
+    """Function: the sensor looks once."""
+    prepare(load())
+    sensor = loaded.defs.resolve_sensor_def("act")
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def look() -> dg.RunRequest | dg.SkipReason:
+            return sensor(dg.build_sensor_context(instance=instance))
+
+        look.instance = instance
+        yield look
+
+
+def test_the_sensor_asks_for_a_retraining_after_an_alarm(tick):
+    assert "No alarm" in tick().skip_message
+    alarm("data")
+    assert tick().tags == {automation.DUE: "true"}
+    assert actions.read("toy") == []  # that is for the pipeline to write, when it has done it
+
+
+def test_the_sensor_asks_for_no_second_one_while_the_first_is_under_way(tick, loaded):
+    alarm("data")
+    job = loaded.defs.resolve_job_def("training")
+    tick.instance.create_run_for_job(
+        job, tags={**tick().tags, "dsgo.collection": "toy"}, status=dg.DagsterRunStatus.STARTED
+    )
+    assert "under way" in tick().skip_message
+
+
+@pytest.mark.parametrize(("kind", "action"), [("fault", actions.ASK), ("stale", actions.ASK)])
+def test_the_sensor_asks_a_person_once(tick, kind, action):
+    alarm(kind)
+    assert "The wind has changed." in tick().skip_message
+    assert "ask a person" in tick().skip_message
+    assert [row.action for row in actions.read("toy")] == [action]
+    assert actions.questions()["toy"].reason.endswith("The wind has changed.")
+
+
+def test_a_part_of_the_past_is_a_parameter_of_its_step(loaded, monkeypatch):
+    given = {}
+
+    def run(collection, step, upstream, said):
+        given[step.name] = step.parameters
+        return SimpleNamespace(info=SimpleNamespace(run_id=f"run of {step.name}"))
+
+    monkeypatch.setattr(flow, "_run", run)
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = loaded.defs.resolve_job_def("production")
+        assert job.execute_in_process(instance=instance, partition_key="2014").success
+    assert given == {"source": {"content": "source"}, "left": {"content": "left", "partition": "2014"}}
+
+
+def test_what_is_planned_is_that_part(loaded):
+    steps = flow.with_partition(loaded.steps("sample"), loaded, "2015")
+    assert {step.name: step.parameters.get("partition") for step in steps} == {
+        "source": None,
+        "left": "2015",
+        "right": None,
+        "end": None,
+    }
+    assert flow.with_partition(steps, loaded, "") == steps
+
+
+def test_reused_steps_are_not_run(loaded, monkeypatch):
+    monkeypatch.setattr(flow, "_run", lambda *_: pytest.fail("ran"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        said = {flow.REUSED: '{"source": "1", "right": "2"}'}
+        result = loaded.defs.resolve_job_def("validation").execute_in_process(instance=instance, tags=said)
+        assert result.output_for_node("toy__right") == "2"
+
+
+@pytest.mark.parametrize("fails", ["production", "validation"])
+def test_jobs_after_the_training_are_all_tried(toy, monkeypatch, capsys, fails):
+    done = []
+
+    def execute(settings, collection, data, level, job):
+        done.append(job)
+        if job == fails:
+            raise pipeline.StepError("left", "failed")
+
+    monkeypatch.setattr(pipeline, "execute", execute)
+    failed = pipeline._jobs(None, toy.collection, "sample", "PROD", ["production", "validation"])
+    assert done == ["production", "validation"]
+    with pytest.raises(pipeline.StepError, match=rf"Step left \(job {fails}\): failed; .* All else is done"):
+        pipeline._complain(failed)
+    assert f"{fails}: Step left" in capsys.readouterr().out
