@@ -61,24 +61,47 @@ def expected(test: pd.DataFrame, target: str, minimum: float) -> Expected:
 
 @dataclass(frozen=True)
 class Check:
-    """One figure of a span of forecasts; `side`: +1 if only a larger one is an alarm, −1 a smaller one, 0 both."""
+    """One figure of a span of forecasts.
+
+    Attributes:
+        name: as in the findings.
+        words: what `shown` is.
+        of: from sums over spans to the figure that is compared.
+        side: +1 if only a larger one is an alarm, −1 a smaller one, 0 both.
+        shown: from sums over spans to a figure for people.
+    """
 
     name: str
     words: str
     of: Callable[[np.ndarray], np.ndarray]
     side: int
-    shown: Callable[[float], str]
+    shown: Callable[[np.ndarray], np.ndarray]
 
 
 # Sums over a span: hours, errors, their squares (both by what was expected), open hours, those inside the interval, recorded
 # times forecast, forecast squared (both by the square of what was expected).
+def _error(s: np.ndarray) -> np.ndarray:
+    return 0.5 * np.log(s[:, 2] / s[:, 0])
+
+
+def _bias(s: np.ndarray) -> np.ndarray:
+    return s[:, 1] / s[:, 0]
+
+
+def _level(s: np.ndarray) -> np.ndarray:
+    """How far recorded is from forecast, as the factor that fits best tells it: not by the factor, which dim weeks tell badly."""
+    return (s[:, 5] - s[:, 6]) / np.sqrt(s[:, 6])
+
+
+def _coverage(s: np.ndarray) -> np.ndarray:
+    return s[:, 4] / s[:, 3]
+
+
 CHECKS = (
-    Check(
-        "error", "RMSE by what was expected", lambda s: 0.5 * np.log(s[:, 2] / s[:, 0]), 1, lambda x: f"{np.exp(x):.2f}"
-    ),
-    Check("bias", "mean error by what was expected", lambda s: s[:, 1] / s[:, 0], 0, lambda x: f"{x:+.2f}"),
-    Check("level", "recorded over forecast", lambda s: np.log(s[:, 5] / s[:, 6]), 0, lambda x: f"{np.exp(x):.2f}"),
-    Check("coverage", "share of hours inside the interval", lambda s: s[:, 4] / s[:, 3], -1, lambda x: f"{x:.2f}"),
+    Check("error", "RMSE by what was expected", _error, 1, lambda s: np.sqrt(s[:, 2] / s[:, 0])),
+    Check("bias", "mean error by what was expected", _bias, 0, _bias),
+    Check("level", "recorded by forecast", _level, 0, lambda s: s[:, 5] / s[:, 6]),
+    Check("coverage", "share of hours inside the interval", _coverage, -1, _coverage),
 )
 
 
@@ -142,22 +165,24 @@ def _finding(
     for days in spans_days:
         if days <= min(len(usual) - 1, len(newest)):
             figures = _figures(check, sums(usual, days))
-            (value,) = _figures(check, sums(newest[-days:], days), np.median(sums(usual, days)[:, 0]))
-            one = judge(figures, value, days, chance if check.side == 0 else 2 * chance)
+            span = sums(newest[-days:], days)
+            (figure,) = _figures(check, span, np.median(sums(usual, days)[:, 0]))
+            one = judge(figures, figure, days, chance if check.side == 0 else 2 * chance)
             if one:
-                judged[days], values[days] = one, (value, float(np.nanmean(figures)))
+                judged[days] = one
+                values[days] = float(check.shown(span)[0]), float(check.shown(usual.sum(axis=0)[None])[0])
     step, last = pd.Timedelta(info["frequency"]), index[-1]
     if not judged:
         text = f"{target}: {check.words} cannot be judged, there are too few hours since the version was trained or in its test."
         return Finding(MODEL, target, check.name, index[0], last, None, None, False, text)
     signed = {days: Judged(one.measured * (check.side or 1), one.limit) for days, one in judged.items()}
     days, _ = worst(signed, upward=check.side != 0)
-    one, (value, mean) = judged[days], values[days]
+    one, (value, before) = judged[days], values[days]
     alarm = signed[days].measured > one.limit if check.side else one.beyond
     text = (
         (
-            f"{target}: {check.words} of the newest {days} days is {check.shown(value)}, in back-test and window "
-            f"{check.shown(mean)}: {one.measured:+.1f} usual deviations of such spans (limit {one.limit:.1f})."
+            f"{target}: {check.words} of the newest {days} days is {value:.2f}, in back-test and window "
+            f"{before:.2f}: {one.measured:+.1f} usual deviations of such spans (limit {one.limit:.1f})."
         )
         .replace("-", "−")
         .replace("back−test", "back-test")
