@@ -213,8 +213,8 @@ def alarms_by_week(history: pd.DataFrame, timezone: str) -> go.Figure:
 
 def weekly_alarms(history: pd.DataFrame, timezone: str) -> pd.DataFrame:
     """Alarms of the newest check of each week: index its Monday, a column for each kind. By the data's time, not the clock's."""
-    week = history.groupby("time")["last"].transform("max").dt.tz_convert(timezone).dt.tz_localize(None)
-    week = week.dt.to_period("W").dt.start_time
+    end = history["last"].where(~history["estimate"]).groupby(history["time"]).transform("max").fillna(history["last"])
+    week = end.dt.tz_convert(timezone).dt.tz_localize(None).dt.to_period("W").dt.start_time
     newest = history[history["time"] == history.groupby(week)["time"].transform("max")]
     alarms = newest["alarm"].astype(int).groupby([week[newest.index], newest["kind"]]).sum().unstack(fill_value=0)
     return alarms.reindex(columns=list(KINDS), fill_value=0)

@@ -131,6 +131,10 @@ GERMAN_TEXTS: dict[str, str] = {
     "{name}: the forecast is too low or too high on average.": (
         "{name}: Die Vorhersage ist im Mittel zu niedrig oder zu hoch."
     ),
+    "{name}: recorded values are lower or higher than the forecast, all by about the same factor.": (
+        "{name}: Gemessene Werte sind niedriger oder höher als die Vorhersage, alle etwa um denselben Faktor."
+    ),
+    "{source} and others": "{source} und andere",
     "{name}: the forecast is out of the range that it had when it was tested.": (
         "{name}: Die Vorhersage verlässt den Bereich, den sie bei ihrer Prüfung hatte."
     ),

@@ -35,6 +35,7 @@ ALARMS = {
     ("model", "error"): "{name}: the forecast misses by more than it did when it was tested.",
     ("model", "coverage"): "{name}: the 80 % interval holds too few or too many of the recorded values.",
     ("model", "bias"): "{name}: the forecast is too low or too high on average.",
+    ("model", "level"): "{name}: recorded values are lower or higher than the forecast, all by about the same factor.",
     ("model", ""): "{name}: the forecast is out of the range that it had when it was tested.",
     ("stale", ""): "No new data have come.",
 }
@@ -83,6 +84,12 @@ def alarms(found: pd.DataFrame) -> list[dict[str, Any]]:
     rows = found[found["alarm"]].to_dict("records")
     order = list(KINDS)
     return sorted(rows, key=lambda row: order.index(row["kind"]) if row["kind"] in order else len(order))
+
+
+def data_end(found: pd.DataFrame) -> pd.Timestamp:
+    """The newest hour of the data that were looked at; an estimate is of hours after it."""
+    measured = found[~found["estimate"]]
+    return (found if measured.empty else measured)["last"].max()
 
 
 def kind(name: str) -> str:

@@ -182,9 +182,10 @@ def _picture(figure: figures.ForecastFigure, name: str, size: tuple[float, float
 
 
 def _label(sources: list[str], synthetic: bool, language: Language) -> str:
-    """Who has forecast, from which kind of data: `version 3, recorded data`."""
+    """Who has forecast, from which kind of data: `version 3, recorded data`; of several the least trusted, the last."""
     text = "{source}, synthetic data" if synthetic else "{source}, recorded data"
-    return language.say(text, source=language.listed(sources))
+    others = len(set(sources)) > 1  # a picture has room for one name
+    return language.say(text, source=language.say("{source} and others", source=sources[-1]) if others else sources[-1])
 
 
 def _next_week(
@@ -234,7 +235,7 @@ def _next_week(
     synthetic = production.synthetic or (not issued.empty and bool(issued["synthetic"].any()))
     targets = []
     for target in reviewed.targets if sentences else ():
-        lines, note = (figures.FORECAST,), _label(list(dict.fromkeys(sources)), synthetic, language)
+        lines, note = (figures.FORECAST,), _label(sources, synthetic, language)
         figure = figures.describe(rows, target, reviewed.info, lines=lines, language=language, note=note)
         if figure.table["forecast"].isna().all():
             continue
@@ -275,7 +276,7 @@ def _watch(watched: Watched, info: Mapping[str, Any], language: Language) -> dic
     text = "{time}, data to {end}: {count} alarms." if len(alarms) > 1 else "{time}, data to {end}: 1 alarm."
     values = {
         "time": wording.moment(found["time"].iloc[0], language),
-        "end": wording.moment(found["last"].max(), language),
+        "end": wording.moment(notices.data_end(found), language),
         "count": language.number(len(alarms)),
     }
     told = [notices.alarm(row, info, language) for row in alarms[:ALARMS]]

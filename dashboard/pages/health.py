@@ -75,7 +75,7 @@ def _newest_check(found: pd.DataFrame) -> Iterator[Any]:
     yield facts(
         {
             "Checked": f"{wording.moment(first['time'])}, run {first['run_id'][:8]}",
-            "Data up to": wording.moment(found["last"].max()),
+            "Data up to": wording.moment(notices.data_end(found)),
             "Model": version,
             "Data": synthetic(bool(first["synthetic"])),
         }
@@ -134,7 +134,7 @@ def _through_time(history: pd.DataFrame, collection: Collection) -> Iterator[Any
     yield graph(charts.alarms_by_week(history, timezone), words)
     if (drawn := charts.realised_errors(history, timezone)) is not None:
         last = ", ".join(f"{curve.name} {curve.y[-1]:.0f} %" for curve in drawn.data)
-        words = f"Newest: {last} of the limit, which the errors of the back-test give."
+        words = f"Newest: {last}. 0 % is the middle of what such spans had in the test, 100 % the limit of their range."
         yield html.H3("Realised errors against their range")
         yield html.P(words)
         yield graph(drawn, words)
@@ -154,7 +154,7 @@ def _actions(actions: pd.DataFrame) -> html.Div:
         )
         for one in actions.to_dict("records")
     ]
-    return table("Newest first", ("Time", "Decision", "Data up to", "Reason", "Asked by", "Run"), rows)
+    return table("Decisions, newest first", ("Time", "Decision", "Data up to", "Reason", "Asked by", "Run"), rows)
 
 
 def _servers(services: list[Any]) -> html.Div:

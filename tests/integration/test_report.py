@@ -366,7 +366,7 @@ def test_the_days_to_come_are_shown_as_issued_and_labelled_by_who_forecast_them(
     ):
         assert words in page.text
     pictures = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
-    assert [alt.endswith("version 3 and naive baseline, recorded data") for alt in pictures] == [
+    assert [alt.endswith("naive baseline and others, recorded data") for alt in pictures] == [
         True,
         True,
         False,

@@ -93,6 +93,8 @@ def checks(*weeks):
         of = {"time": pd.Timestamp("2016-07-04") + place * pd.Timedelta(hours=1), "last": last}
         of["time"] = of["time"].tz_localize("UTC")
         rows += [make_finding("data", check, "x", **of) for check in ("level", "spread", "shape")[:alarms]]
+        ahead = of | {"last": last + pd.Timedelta(days=9), "estimate": True}
+        rows.append(make_finding("model", "error", "y", **ahead, alarm=False))
         rows += [make_finding("model", "error", HOSTILE, alarm=False, measured=1 + place, limit=2, **of)]
     return make_findings(*rows)
 

@@ -67,6 +67,13 @@ def test_a_version_promoted_since_is_not_said_to_have_failed():
     assert notices.substitutes(rows, None, GERMAN)[0].startswith("Keine Version in Produktion")
 
 
+def test_an_estimate_of_hours_ahead_does_not_tell_how_far_the_data_go():
+    ahead = make_finding("model", "error", "wind_GW", estimate=True, last=pd.Timestamp("2016-07-09T00:00Z"))
+    found = make_findings(ahead, make_finding("data", "level", "windspeed"))
+    assert notices.data_end(found) == pd.Timestamp("2016-06-30T23:00Z")
+    assert notices.data_end(found[:1]) == pd.Timestamp("2016-07-09T00:00Z")
+
+
 def test_only_later_hours_are_ahead():
     rows = make_predictions(hours=3)
     assert len(notices.ahead(rows, "2016-07-01T00:00Z")) == 4
