@@ -235,7 +235,13 @@ def content(
         return sentence(str(known))
     needed = next(iter(readings.values()))
     if needed.value is None:
-        rest = loading() if needed.error is None else [sentence("Nothing to show yet.")]
+        rest = loading()
+        if needed.error is not None:
+            values = {name: reading.value for name, reading in readings.items()}
+            rest = [
+                sentence("Nothing to show yet."),
+                *(page.without(values, known) if hasattr(page, "without") else []),
+            ]
         return [html.H1(known.title), *rest]
     try:
         return page.body({name: reading.value for name, reading in readings.items()}, known, board, query)

@@ -22,11 +22,30 @@ EVALUATIONS = 32  # runs whose tables are kept; they do not change
 
 @dataclass(frozen=True)
 class InProduction:
-    """A Production version, how it did, and all there is of its data."""
+    """A Production version, how it did, and all there is of its data and of what was issued."""
 
     production: Any  # dsgo.registry.Production
     review: Review
     history: History
+    issued: Issued | None
+
+
+@dataclass(frozen=True)
+class Issued:
+    """The newest prediction of every target and hour; `additions` grows with each new one."""
+
+    table: pd.DataFrame
+    additions: int
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the newest check and all checks before have found, what was decided, and what a person is asked to do now."""
+
+    newest: pd.DataFrame
+    history: pd.DataFrame
+    actions: pd.DataFrame
+    remedy: str
 
 
 class Board:
@@ -43,6 +62,8 @@ class Board:
             except DataError as error:  # one broken file must not hide the other collections
                 self.collections[path.parent.name] = error
         usable = {name: known for name, known in self.collections.items() if isinstance(known, Collection)}
+        self.issued = {name: Latest(partial(self._issued, name), every) for name in usable}
+        self.watch = {name: Latest(partial(self._watch, name), every) for name in usable}
         self.production = {name: Latest(partial(self._load, name), every) for name in usable}
         self.candidates = {name: Latest(partial(_same, partial(system.leaderboard, name)), every) for name in usable}
         self.ledger = {name: Latest(partial(_same, partial(system.ledger, name)), every) for name in usable}
@@ -62,10 +83,33 @@ class Board:
             production = self._system.load_production(name)
         except NoProductionModel as answer:  # an answer like any other, not a failure of the registry
             return known if isinstance(known, NoProductionModel) else answer
+        # What is known of the predictions, not waited for: a database that is down does not hide the model.
+        issued = self.issued[name].read().value
         if isinstance(known, InProduction) and _identity(known.production) == _identity(production):
+            if known.issued is issued:
+                return known
+            reviewed, dataset = known.review, production.dataset()
+        else:
+            reviewed, dataset = review(production), production.dataset()
+        predictions = None if issued is None else issued.table
+        history = History(dataset.table, reviewed.table, dataset.info, predictions)
+        return InProduction(production, reviewed, history, issued)
+
+    def _issued(self, name: str, known: Issued | None) -> Issued:
+        """The predictions, read anew only if some were added: years of hours are many rows."""
+        additions = self._system.additions(name)
+        if known is not None and known.additions == additions:
             return known
-        reviewed, dataset = review(production), production.dataset()
-        return InProduction(production, reviewed, History(dataset.table, reviewed.table, dataset.info))
+        return Issued(self._system.predictions(name), additions)
+
+    def _watch(self, name: str, known: Watch | None) -> Watch:
+        """The newest check and what was decided; the history of all checks only if there is a new one."""
+        newest, actions = self._system.findings(name), self._system.actions(name)
+        remedy = self._system.remedy(name)
+        checked = known is None or not known.newest.equals(newest)
+        if known is not None and not checked and known.actions.equals(actions) and known.remedy == remedy:
+            return known
+        return Watch(newest, self._system.all_findings(name) if checked else known.history, actions, remedy)
 
     def _services(self, known: list[Any] | None) -> list[Any]:
         """The servers' states; an uptime that grows is nothing new to show."""

@@ -17,7 +17,9 @@ from history import SMOOTHED_DAYS, Buckets, History
 from view import YEARS, View
 
 from dsgo.figures import BAND_NAME, BAND_OPACITY, FORECAST, RECORDED, Line
+from dsgo.notices import EARLIER_VERSION, KINDS, NAIVE, PRODUCTION
 from dsgo.palette import BLUE, GREY, SERIES, VERMILION
+from dsgo.wording import between, quantity
 
 ROW_PX = 250  # height of one quantity's picture
 MARGIN_PX = 138
@@ -33,6 +35,11 @@ LAYOUT = {
     "hovermode": "x unified",
     "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
 }
+# What was issued for hours without a recorded value: never a solid line, and of each source in a colour and dash of its own.
+ISSUED = {PRODUCTION: (BLUE, "dash"), EARLIER_VERSION: (SERIES[3], "dashdot"), NAIVE: (GREY, "dot")}
+HATCH_OPACITY = 0.45  # fainter than the line within it
+OF_KINDS = dict(zip(KINDS, (VERMILION, SERIES[4], BLUE, GREY), strict=True))
+PATTERNS = dict(zip(KINDS, ("", "x", "/", "."), strict=True))  # bars are told apart without colours too
 NUMBER = ",.3~r"  # three digits
 AT_MOST = "%{y:" + NUMBER + "} "
 
@@ -111,12 +118,134 @@ def _through_time(
         forecast = history.buckets(f"{name}_forecast", view.first, view.last, points)
         if np.isfinite(forecast.mean).any():
             curves.append(_line(forecast, FORECAST, unit, at))
+        for source, versions in history.by_source(name, view.first, view.last).items():
+            curves += _issued(history, name, source, versions, view, points, at)
     spread, of = {}, ""
     if shown.width:
         spread = {"customdata": _packed(np.stack([shown.low, shown.high], axis=-1))}
         of = f" (mean of {shown.width}; %{{customdata[0]:{NUMBER}}} to %{{customdata[1]:{NUMBER}}})"
     curves.append(_line(shown, RECORDED, unit + of, at) | spread)
     return curves, shown.width
+
+
+def _issued(
+    history: History,
+    name: str,
+    source: str,
+    versions: list[int],
+    view: View,
+    points: int,
+    at: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """What one source has issued where there is no out-of-sample forecast."""
+    colour, dash = ISSUED[source]
+    words = {
+        PRODUCTION: "Issued, version " + " and ".join(map(str, versions)),
+        EARLIER_VERSION: "Issued, earlier version " + " and ".join(map(str, versions)),
+        NAIVE: "Issued, naive baseline",
+    }[source]
+    shown, low, high = (
+        history.buckets(history.issue(name, source, part), view.first, view.last, points)
+        for part in ("forecast", "p10", "p90")
+    )
+    curves = []
+    if not shown.width:
+        band = _band(low.times, low.mean, high.mean, words, colour, BAND_OPACITY / 2, at)
+        curves.append(band | {"fillpattern": _hatch(colour), "showlegend": False})
+    curve = _line(shown, Line(source, words, colour, FORECAST.width), escape(history.unit(name)), at)
+    return [*curves, curve | {"line": {**curve["line"], "dash": dash}}]
+
+
+def add_ahead(drawn: go.Figure, parts: Sequence[tuple[str, str, pd.DataFrame]], unit: str, since: Any) -> str:
+    """Draw what was issued for the hours ahead into a picture of `dsgo.figures`; returns the same in words.
+
+    Args:
+        parts: of each source its name, who it is in words, and `forecast`, `p10`, `p90` by local clock time.
+        since: local clock time from which nothing is recorded; None if nothing at all is shown as recorded.
+    """
+    words = ""
+    for source, who, table in parts:
+        colour, dash = ISSUED[source]
+        times = table.index.to_numpy().astype("datetime64[ms]")
+        at = {"showlegend": False}
+        outline = _band(times, table["p10"].to_numpy(), table["p90"].to_numpy(), who, colour, BAND_OPACITY / 2, at)
+        drawn.add_trace({**outline, "fillpattern": _hatch(colour), "legendgroup": None})  # groups stand in a column
+        texts = [f"{quantity(row.forecast, unit)} ({between(row.p10, row.p90, unit)})" for row in table.itertuples()]
+        drawn.add_scatter(
+            x=table.index,
+            y=table["forecast"].to_numpy(),
+            name=escape(f"Ahead, {who}"),
+            mode="lines",
+            line={"color": colour, "width": FORECAST.width, "dash": dash},
+            text=[escape(text) for text in texts],
+            hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+        )
+        words += f" Ahead, {who}: {between(table['forecast'].min(), table['forecast'].max(), unit)}."
+    low = min(table["p10"].min() for _, _, table in parts)
+    high = max(table["p90"].max() for _, _, table in parts)
+    known = drawn.layout.yaxis.range
+    drawn.update_yaxes(range=[min(known[0], low), max(known[1], high * 1.05)])
+    if since is not None:
+        drawn.add_vline(x=since, line={"color": GREY, "width": 1, "dash": "dot"})
+    return words
+
+
+def alarms_by_week(history: pd.DataFrame, timezone: str) -> go.Figure:
+    """How many alarms the newest check of each week has raised, by kind."""
+    counted = weekly_alarms(history, timezone)
+    figure = base(240)
+    for kind, words in KINDS.items():
+        figure.add_bar(
+            x=counted.index,
+            y=counted[kind],
+            name=words,
+            marker={"color": OF_KINDS[kind], "pattern": {"shape": PATTERNS[kind], "solidity": 0.3}},
+            hovertemplate="%{y} %{fullData.name}<extra></extra>",
+        )
+    figure.update_layout(
+        barmode="stack",
+        margin={**MARGIN, "t": 32},
+        xaxis={**FAINT, "title": "Week of the newest data (local time)", "fixedrange": True, "type": "date"},
+        yaxis={**FAINT, "title": "Alarms", "fixedrange": True, "rangemode": "tozero", "tickformat": "d"},
+    )
+    return figure
+
+
+def weekly_alarms(history: pd.DataFrame, timezone: str) -> pd.DataFrame:
+    """Alarms of the newest check of each week: index its Monday, a column for each kind. By the data's time, not the clock's."""
+    end = history["last"].where(~history["estimate"]).groupby(history["time"]).transform("max").fillna(history["last"])
+    week = end.dt.tz_convert(timezone).dt.tz_localize(None).dt.to_period("W").dt.start_time
+    newest = history[history["time"] == history.groupby(week)["time"].transform("max")]
+    alarms = newest["alarm"].astype(int).groupby([week[newest.index], newest["kind"]]).sum().unstack(fill_value=0)
+    return alarms.reindex(columns=list(KINDS), fill_value=0)
+
+
+def realised_errors(history: pd.DataFrame, timezone: str) -> go.Figure | None:
+    """The realised error of each target as a share of its limit, by the end of the data; None where none was measured."""
+    rows = history[(history["kind"] == "model") & (history["check"] == "error") & ~history["estimate"]]
+    rows = rows[rows["measured"].notna() & (rows["limit"] > 0)]
+    if rows.empty:
+        return None
+    figure = base(240)
+    for place, (subject, part) in enumerate(rows.groupby("subject", sort=True)):
+        part = part.drop_duplicates("last", keep="last").sort_values("last")
+        style = place % len(SERIES)
+        figure.add_scatter(
+            x=part["last"].dt.tz_convert(timezone).dt.tz_localize(None),
+            y=(100 * part["measured"] / part["limit"]).to_numpy(),
+            name=escape(str(subject)),
+            mode="lines+markers",
+            line={"color": SERIES[style], "dash": DASHES[style], "width": 2},
+            hovertemplate="%{y:.0f} % of its limit<extra>%{fullData.name}</extra>",
+        )
+    figure.add_hline(y=100, line={"color": VERMILION, "width": 1.5, "dash": "dot"})
+    figure.update_layout(
+        margin={**MARGIN, "t": 32},
+        showlegend=True,
+        xaxis={**FAINT, "title": "End of the data (local time)", "fixedrange": True, "type": "date"},
+        yaxis={**FAINT, "title": "Error, % of its limit", "fixedrange": True, "rangemode": "tozero"},
+    )
+    return figure
 
 
 def _line(shown: Buckets, line: Line, words: str, at: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +288,6 @@ def _band(
     gap, x = [np.nan], _milliseconds(times)
     outline_x = [part for one in stretches for part in (x[one], x[one][::-1], gap)]
     outline_y = [part for one in stretches for part in (high[one], low[one][::-1], gap)]
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return {
         "type": "scatter",
         "mode": "lines",
@@ -169,10 +297,20 @@ def _band(
         "legendgroup": name,
         "fill": "toself",
         "line": {"width": 0},
-        "fillcolor": f"rgba({red},{green},{blue},{opacity})",
+        "fillcolor": _faint(colour, opacity),
         "hoverinfo": "skip",
         **at,
     }
+
+
+def _faint(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def _hatch(colour: str) -> dict[str, Any]:
+    """The filling of an interval of hours ahead."""
+    return {"shape": "/", "size": 6, "solidity": 0.35, "fgcolor": _faint(colour, HATCH_OPACITY)}
 
 
 def _years(history: History, name: str, years: Sequence[int], at: dict[str, Any]) -> list[dict[str, Any]]:

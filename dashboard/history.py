@@ -18,6 +18,14 @@ import pandas as pd
 from dsgo.collection import columns_of
 
 FORECASTS = ("_forecast", "_p10", "_p90")
+# Columns of a file that say what was issued, whatever the out-of-sample forecast of the hour is.
+ISSUED = {
+    "_issued": "forecast",
+    "_issued_p10": "p10",
+    "_issued_p90": "p90",
+    "_issued_source": "source",
+    "_issued_version": "version",
+}
 DAY = pd.Timedelta(days=1)
 HOURS = (2, 3, 6, 12)  # widths of buckets within a day
 # Widths of a day and more: pandas' name, words, and about how many days they are.
@@ -48,13 +56,19 @@ class Buckets:
 class History:
     """Values of one dataset and its out-of-sample forecasts, from the first time stamp to the last without a hole."""
 
-    def __init__(self, table: pd.DataFrame, forecasts: pd.DataFrame, info: Mapping[str, Any]) -> None:
-        """Args: `table` and `info` of a dataset; `forecasts` as `dsgo.review.Review.table` has them."""
+    def __init__(
+        self, table: pd.DataFrame, forecasts: pd.DataFrame, info: Mapping[str, Any], issued: pd.DataFrame | None = None
+    ) -> None:
+        """Args: `table` and `info` of a dataset; `forecasts` as `dsgo.review.Review.table` has them; `issued` as
+        `dsgo.predictions.newest` gives it: the history goes on as far as these do.
+        """
         self.info = info
         self.step = pd.Timedelta(info["frequency"])
         self.timezone = info["timezone"]
         self.start = min(table.index[0], forecasts.index[0])
-        self.end = max(table.index[-1], forecasts.index[-1])
+        self.end = self.known_end = max(table.index[-1], forecasts.index[-1])
+        if issued is not None and len(issued):
+            self.end = max(self.end, issued["utc_timestamp"].max())
         index = pd.date_range(self.start, self.end, freq=self.step, unit=table.index.unit)
         self.targets = columns_of(info, "target")
         self.names = [*self.targets, *columns_of(info, "input")]
@@ -66,6 +80,43 @@ class History:
             for target in self.targets:
                 later = forecasts[target].reindex(index).to_numpy(dtype=float)
                 self.values[target] = np.where(np.isnan(self.values[target]), later, self.values[target])
+        self.issued: dict[str, pd.DataFrame] = {}
+        """For each target what was issued: index as the rows; `forecast`, `p10`, `p90`, `source`, `version`, `issued_at`."""
+        for target in self.targets if issued is not None and len(issued) else ():
+            rows = issued[issued["target"] == target].set_index("utc_timestamp")
+            self.issued[target] = rows[[*ISSUED.values(), "issued_at"]].reindex(index)
+
+    @property
+    def known_rows(self) -> int:
+        """How many of the rows are not after the last value that was recorded."""
+        return int((self.known_end - self.start) / self.step) + 1
+
+    @property
+    def known_last(self) -> pd.Timestamp:
+        """Local clock time at which the last recorded hour ends."""
+        return (self.known_end + self.step).tz_convert(self.timezone).tz_localize(None)
+
+    def ahead(self, target: str, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
+        """What was issued for time stamps of the span without an out-of-sample forecast; the columns of `issued`."""
+        if target not in self.issued:
+            return pd.DataFrame(columns=[*ISSUED.values(), "issued_at"])
+        begin, end = self.between(first, last)
+        part = self.issued[target].iloc[begin:end]
+        return part[np.isnan(self.values[f"{target}_forecast"][begin:end]) & part["forecast"].notna()]
+
+    def by_source(self, target: str, first: pd.Timestamp, last: pd.Timestamp) -> dict[str, list[int]]:
+        """Sources of what `ahead` has, each with its versions."""
+        found = self.ahead(target, first, last).groupby("source")["version"].unique()
+        return {source: [int(one) for one in versions if not pd.isna(one)] for source, versions in found.items()}
+
+    def issue(self, target: str, source: str, part: str) -> str:
+        """The name, among `values`, of what one source has issued where there is no out-of-sample forecast."""
+        name = f"{target} issued by {source}: {part}"
+        if name not in self.values:
+            rows = self.issued[target]
+            there = (rows["source"] == source).to_numpy() & np.isnan(self.values[f"{target}_forecast"])
+            self.values[name] = np.where(there, rows[part].to_numpy(dtype=float), np.nan)
+        return name
 
     @property
     def first(self) -> pd.Timestamp:
@@ -120,13 +171,13 @@ class History:
 
     @functools.cached_property
     def _days(self) -> dict[str, pd.Series]:
-        starts, _ = self._starts(0, self.rows, self.rows, least="D")
+        starts, _ = self._starts(0, self.known_rows, self.rows, least="D")
         index = pd.DatetimeIndex(self._local(starts)).normalize()
         found = {}
         for name in self.names:
-            there = np.isfinite(self.values[name])
+            there = np.isfinite(self.values[name][: self.known_rows])
             with np.errstate(invalid="ignore", divide="ignore"):
-                sums = np.add.reduceat(np.where(there, self.values[name], 0.0), starts)
+                sums = np.add.reduceat(np.where(there, self.values[name][: self.known_rows], 0.0), starts)
                 found[name] = pd.Series(sums / np.add.reduceat(there, starts, dtype=float), index)
         return found
 
@@ -147,11 +198,10 @@ class History:
     @functools.cached_property
     def completeness(self) -> pd.DataFrame:
         """Share of the time stamps of each local month that have a value; index: the month, columns: as recorded."""
-        starts, _ = self._starts(0, self.rows, self.rows, least="MS")
-        lengths = np.diff([*starts, self.rows])
-        shares = {
-            name: np.add.reduceat(np.isfinite(self.values[name]), starts, dtype=int) / lengths for name in self.names
-        }
+        starts, _ = self._starts(0, self.known_rows, self.rows, least="MS")
+        lengths = np.diff([*starts, self.known_rows])
+        there = {name: np.isfinite(self.values[name][: self.known_rows]) for name in self.names}
+        shares = {name: np.add.reduceat(there[name], starts, dtype=int) / lengths for name in self.names}
         months = pd.DatetimeIndex(self._local(starts)).to_period("M").to_timestamp()
         return pd.DataFrame(shares, index=months)
 
@@ -164,11 +214,18 @@ class History:
         for start in range(begin, end, CSV_ROWS):
             stop = min(start + CSV_ROWS, end)
             index = self._moments(np.arange(start, stop))
-            piece = pd.DataFrame({name: self.values[name][start:stop] for name in columns}, index=index)
+            piece = pd.DataFrame({name: self._cells(name, start, stop) for name in columns}, index=index)
             yield piece.to_csv(header=False, date_format="%Y-%m-%dT%H:%M:%SZ", lineterminator="\n", float_format="%.6g")
 
     def _with_forecasts(self, name: str) -> list[str]:
-        return [name, *(name + part for part in FORECASTS)] if name in self.targets else [name]
+        issued = [name + part for part in ISSUED] if name in self.issued else []
+        return [name, *(name + part for part in FORECASTS), *issued] if name in self.targets else [name]
+
+    def _cells(self, name: str, start: int, stop: int) -> Any:
+        if name in self.values:
+            return self.values[name][start:stop]
+        target, part = next((name.removesuffix(end), part) for end, part in ISSUED.items() if name.endswith(end))
+        return self.issued[target][part].iloc[start:stop].to_numpy()
 
     def _starts(self, begin: int, end: int, points: int, least: str = "") -> tuple[np.ndarray, str]:
         """Positions at which the buckets of `begin` to `end` start, and how wide they are in words."""

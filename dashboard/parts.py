@@ -92,8 +92,9 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Any]) -> html.Div:
 
 
 def row(head: Any, cells: Iterable[Any], className: str | None = None) -> html.Tr:
-    """A row whose first cell says what it is of."""
-    return html.Tr([html.Th(head, scope="row"), *(html.Td(cell) for cell in cells)], className=className)
+    """A row whose first cell says what it is of. A cell may be an `html.Td` of its own."""
+    drawn = (cell if isinstance(cell, html.Td) else html.Td(cell) for cell in cells)
+    return html.Tr([html.Th(head, scope="row"), *drawn], className=className)
 
 
 def facts(pairs: Mapping[str, Any]) -> html.Dl:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from dsgo import ledger, services, tags
+from dsgo import actions, findings, ledger, predictions, services, tags
 from dsgo.collection import Collection
 from dsgo.errors import NoProductionModel, RegistryError
 from dsgo.services import Status
@@ -20,10 +20,11 @@ from dsgo.settings import Settings
 RUNS = 500  # runs looked at, newest first: of thirty or more pipelines
 PIPELINES = 20
 LEDGER_ROWS = 50
+ACTIONS = 20
 
 
 class System:
-    """The registry, what runs have left, the ledger and the servers of one copy of DSGo.
+    """The registry, what runs have left, the application database and the servers of one copy of DSGo.
 
     Every question raises RegistryError at once where the tracking server is down: MLflow itself would try for minutes.
     """
@@ -73,6 +74,31 @@ class System:
     def ledger(self, collection: str) -> pd.DataFrame:
         """The newest rows of the ledger (`dsgo.ledger.entries`)."""
         return ledger.entries(collection, limit=LEDGER_ROWS)
+
+    def findings(self, collection: str) -> pd.DataFrame:
+        """What the newest check has found (`dsgo.findings.newest`)."""
+        return findings.newest(collection)
+
+    def all_findings(self, collection: str) -> pd.DataFrame:
+        """What all checks have found (`dsgo.findings.history`)."""
+        return findings.history(collection)
+
+    def actions(self, collection: str) -> pd.DataFrame:
+        """What was decided about it, the newest first (`dsgo.actions.entries`)."""
+        return actions.entries(collection, limit=ACTIONS)
+
+    def remedy(self, collection: str) -> str:
+        """What a person is asked to do now; empty if nobody is asked."""
+        question = actions.open_question(ledger.read(collection), actions.read(collection))
+        return actions.remedy(question) if question else ""
+
+    def predictions(self, collection: str) -> pd.DataFrame:
+        """What was last issued for each target and hour (`dsgo.predictions.newest`)."""
+        return predictions.newest(collection)
+
+    def additions(self, collection: str) -> int:
+        """Grows with every prediction (`dsgo.predictions.additions`)."""
+        return predictions.additions(collection)
 
     def pipelines(self, collection: Collection) -> list[dict[str, Any]]:
         """The newest runs of the collection's pipeline, newest first, each with the runs of its steps.

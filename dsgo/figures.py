@@ -29,6 +29,7 @@ BAND_OPACITY = 0.3
 DAYS_LABELLED = 8  # more labels than these run into each other on a phone
 WIDE = (7.2, 2.3)  # inches: the width of a page
 HALF = (3.6, 1.6)  # two beside each other, or a phone
+FLAT = (3.6, 1.3)  # the same where a page has more to say than usual
 SMALL_PT = 7.0  # of the texts of a figure narrower than WIDE
 PNG_DPI = 200
 NOT_OF_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")

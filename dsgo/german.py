@@ -34,8 +34,9 @@ GERMAN_TEXTS: dict[str, str] = {
     "no values": "keine Werte",
     # report/create_report.py, report/contents.py
     "synthetic data": "künstliche Daten",
-    "version {version}, synthetic data": "Version {version}, künstliche Daten",
-    "version {version}, recorded data": "Version {version}, gemessene Daten",
+    "version {version}": "Version {version}",
+    "{source}, synthetic data": "{source}, künstliche Daten",
+    "{source}, recorded data": "{source}, gemessene Daten",
     "the value recorded {duration} earlier": "der {duration} vorher gemessene Wert",
     "Data": "Daten",
     "sha256 of the table": "SHA-256 der Tabelle",
@@ -81,6 +82,88 @@ GERMAN_TEXTS: dict[str, str] = {
     ),
     "{mean} on average, at most {most} on {weekday}, {day}, {time} (80 % interval {interval}).": (
         "{mean} im Mittel, höchstens {most} am {weekday}, {day}, {time} Uhr (80-%-Intervall {interval})."
+    ),
+    "Forecast of {count} of the week’s {hours} hours by {by}, issued {time} from the inputs known then.": (
+        "Vorhersage für {count} der {hours} Stunden der Woche ({by}), gemacht am {time} aus den damals bekannten Eingaben."
+    ),
+    "Data and model have not been checked yet.": "Daten und Modell wurden noch nicht geprüft.",
+    "{time}, data to {end}: nothing unusual.": "{time}, Daten bis {end}: nichts Ungewöhnliches.",
+    "{time}, data to {end}: 1 alarm.": "{time}, Daten bis {end}: 1 Warnung.",
+    "{time}, data to {end}: {count} alarms.": "{time}, Daten bis {end}: {count} Warnungen.",
+    "And {count} more, see the appendix.": "Und {count} weitere, siehe Anhang.",
+    "Nothing has been decided about it yet.": "Darüber wurde noch nichts entschieden.",
+    "“–” beside less than naive: the naive baseline hardly errs there, and a share of that says nothing.": (
+        "„–“ bei kleiner als naiv: Der naive Vergleich irrt sich dort kaum, und ein Anteil davon sagt nichts."
+    ),
+    # dsgo.notices
+    "{name}: the same value for implausibly long; the sensor may be stuck.": (
+        "{name}: unglaubwürdig lange derselbe Wert; vielleicht hängt der Sensor."
+    ),
+    "Too many hours of the newest data are absent.": "In den neuesten Daten fehlen zu viele Stunden.",
+    "{name}: the values look as if they were in another unit.": (
+        "{name}: Die Werte sehen aus, als wären sie in einer anderen Einheit."
+    ),
+    "{name}: jumps as they do not occur; the sensor may be faulty.": (
+        "{name}: Sprünge, wie sie nicht vorkommen; vielleicht ist der Sensor gestört."
+    ),
+    "{name}: the data look faulty.": "{name}: Die Daten sehen fehlerhaft aus.",
+    "{name}: lower or higher than is usual in this season.": (
+        "{name}: niedriger oder höher als zu dieser Jahreszeit üblich."
+    ),
+    "{name}: varies less or more than is usual in this season.": (
+        "{name}: schwankt weniger oder mehr als zu dieser Jahreszeit üblich."
+    ),
+    "{name}: low, middle and high values come in other shares than is usual in this season.": (
+        "{name}: niedrige, mittlere und hohe Werte in anderen Anteilen als zu dieser Jahreszeit üblich."
+    ),
+    "{name}: does not go with the other quantities as it used to.": (
+        "{name}: passt nicht mehr so zu den anderen Größen wie früher."
+    ),
+    "{name}: other behaviour than is usual in this season.": (
+        "{name}: anderes Verhalten als zu dieser Jahreszeit üblich."
+    ),
+    "{name}: the forecast misses by more than it did when it was tested.": (
+        "{name}: Die Vorhersage liegt weiter daneben als bei ihrer Prüfung."
+    ),
+    "{name}: the 80 % interval holds too few or too many of the recorded values.": (
+        "{name}: Im 80-%-Intervall liegen zu wenige oder zu viele der gemessenen Werte."
+    ),
+    "{name}: the forecast is too low or too high on average.": (
+        "{name}: Die Vorhersage ist im Mittel zu niedrig oder zu hoch."
+    ),
+    "{name}: recorded values are lower or higher than the forecast, all by about the same factor.": (
+        "{name}: Gemessene Werte sind niedriger oder höher als die Vorhersage, alle etwa um denselben Faktor."
+    ),
+    "{source} and others": "{source} und andere",
+    "{name}: the forecast is out of the range that it had when it was tested.": (
+        "{name}: Die Vorhersage verlässt den Bereich, den sie bei ihrer Prüfung hatte."
+    ),
+    "No new data have come.": "Es sind keine neuen Daten gekommen.",
+    "All quantities together": "Alle Größen zusammen",
+    "(Estimate: no recorded values yet.)": "(Schätzung: noch keine gemessenen Werte.)",
+    "A retraining was begun; its model goes into Production only if the gate accepts it.": (
+        "Ein neues Training wurde begonnen; sein Modell geht nur in Produktion, wenn es die Prüfung besteht."
+    ),
+    "Nothing is learned anew yet: more data have to come first.": (
+        "Noch wird nicht neu gelernt: Erst müssen mehr Daten kommen."
+    ),
+    "A person is asked to look; until then nothing is learned anew by itself.": (
+        "Ein Mensch soll nachsehen; bis dahin wird nicht von selbst neu gelernt."
+    ),
+    "A retraining came to no end.": "Ein neues Training kam zu keinem Ende.",
+    "A person has looked: retrainings may begin again.": (
+        "Ein Mensch hat nachgesehen: Es darf wieder neu gelernt werden."
+    ),
+    "Nothing needs to be done any more.": "Es ist nichts mehr zu tun.",
+    "naive baseline": "naiver Vergleich",
+    "earlier version {version}": "frühere Version {version}",
+    "forecasts of the naive baseline": "Vorhersagen des naiven Vergleichs",
+    "forecasts of the earlier version {version}": "Vorhersagen der früheren Version {version}",
+    "Version {missing} could not be loaded: of {span} there are {forecasts} instead, issued {time}.": (
+        "Version {missing} ließ sich nicht laden: Für {span} gibt es stattdessen {forecasts}, gemacht am {time}."
+    ),
+    "No version in Production could be loaded: of {span} there are {forecasts} instead, issued {time}.": (
+        "Keine Version in Produktion ließ sich laden: Für {span} gibt es stattdessen {forecasts}, gemacht am {time}."
     ),
     "Too few hours of this season are recorded to compare it.": (
         "Von dieser Jahreszeit sind zu wenige Stunden gemessen, um sie zu vergleichen."
@@ -230,6 +313,10 @@ GERMAN_TEXTS: dict[str, str] = {
     "Year": "Jahr",
     "Days": "Tage",
     "What changed": "Was sich geändert hat",
+    "Not from the model in Production.": "Nicht vom Modell in Produktion.",
+    "Watch over data and model": "Wache über Daten und Modell",
+    "The alarms of the watch, in its own words": "Die Warnungen der Wache in deren Worten (englisch)",
+    "Reason of what was decided:": "Grund der Entscheidung (englisch):",
     "Technical appendix": "Technischer Anhang",
     "What the forecast had seen": "Was die Vorhersage gesehen hatte",
     "The usual range comes from the other complete weeks of the window, {window}, and those after it.": (

@@ -88,6 +88,17 @@ def newest(collection: str, first: datetime | None = None, last: datetime | None
         return _newest(connection, collection, first, last) if connection else _frame([])
 
 
+def additions(collection: str) -> int:
+    """A number that grows whenever something is added: who shows predictions reads them anew only then.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    query = sa.select(sa.func.max(_predictions.c.id)).where(_predictions.c.collection == collection)
+    with _tables.reading() as connection:
+        return (connection.scalar(query) if connection else None) or 0
+
+
 def _newest(connection: sa.Connection, collection: str, first: datetime | None, last: datetime | None) -> pd.DataFrame:
     hour = _predictions.c.utc_timestamp
     asked = [_predictions.c.collection == collection]

@@ -18,6 +18,7 @@ import pandas as pd
 
 from dsgo import tags
 from dsgo.errors import DataError, DSGoError, NoProductionModel, RegistryError
+from dsgo.notices import Watched
 from dsgo.settings import HOST, Settings
 from dsgo.tables import Dataset, read_files
 
@@ -127,6 +128,14 @@ class RestRegistry:
                 }
             )
         return pd.DataFrame(rows, columns=PROMOTIONS, dtype=object)
+
+    def watched(self, collection: str, first: pd.Timestamp) -> Watched:
+        """What the application database knows now: the newest check, the newest action, predictions from `first` on."""
+        from dsgo import actions, findings, predictions  # they bring SQLAlchemy, as the ledger does
+
+        return Watched(
+            findings.newest(collection), actions.entries(collection, limit=1), predictions.newest(collection, first)
+        )
 
     def _version_tags(self, collection: str) -> dict[int, dict[str, str]]:
         """Tags of each version of the collection's model."""

@@ -12,6 +12,7 @@ from dsgo.review import Score, Usual, utc
 
 NONE = "–"
 SPACE = "\N{NO-BREAK SPACE}"
+LEAST_NAIVE = 0.01  # share of the naive baseline's error over all hours; a skill against less than this says nothing
 
 
 def quantity(value: float, unit: str, language: Language = ENGLISH) -> str:
@@ -66,6 +67,16 @@ def between(low: float, high: float, unit: str, language: Language = ENGLISH) ->
 def span(usual: Usual | None, unit: str, language: Language = ENGLISH) -> str:
     """The usual range of an error."""
     return language.say("too few weeks") if usual is None else between(usual.low, usual.high, unit, language)
+
+
+def skill(share: float, naive_rmse: float, over_all: float, language: Language = ENGLISH) -> str:
+    """The skill of one regime; a dash where the naive baseline hardly errs, as of solar power at night.
+
+    Args:
+        naive_rmse: the naive baseline's in the regime.
+        over_all: the same over all hours.
+    """
+    return NONE if naive_rmse < LEAST_NAIVE * over_all else percent(share, language)
 
 
 def pair(score: Score | None, measure: str, unit: str, language: Language = ENGLISH) -> tuple[str, str]:

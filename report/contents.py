@@ -12,15 +12,17 @@ from typing import Any
 
 import pandas as pd
 
-from dsgo import figures, wording
+from dsgo import figures, notices, wording
 from dsgo.collection import columns_of
 from dsgo.language import Language
+from dsgo.notices import Watched
 from dsgo.review import Review, Score, Usual, utc
 from dsgo.seasons import SEASONS, Span, season_of, season_so_far
 from dsgo.weeks import Week
 
 PROMOTIONS = 3  # told, the newest ones
 EARLIER_YEARS = 4  # shown, the newest ones
+ALARMS = 2  # told on the first page
 REGIMES = ("season", "daylight", "wind", "sky")  # of all that a run scores: those that a client has a feeling for
 # Their values in the order that a reader expects.
 VALUES = (*SEASONS, "day", "night", "calm", "breeze", "storm", "cloudy", "mixed", "clear", "dark")
@@ -29,21 +31,26 @@ WITH_NAMES = ("rows without a value in {name}", "{name} just below {limit}", "se
 
 
 def describe(
-    production: Any, promotions: pd.DataFrame, reviewed: Review, week: Week, language: Language
+    production: Any, promotions: pd.DataFrame, watched: Watched, reviewed: Review, week: Week, language: Language
 ) -> dict[str, Any]:
     """All that the templates show.
 
     Args:
         production: as `dsgo.rest_registry.Production`.
         promotions: as `RestRegistry.promotions`.
+        watched: as `RestRegistry.watched`.
         reviewed: its out-of-sample forecasts.
         week: the week of the report; it has an hour that can be scored.
     """
     info, hours, say = reviewed.info, reviewed.hours(week), language.say
-    told = "version {version}, synthetic data" if production.synthetic else "version {version}, recorded data"
-    label = say(told, version=production.version)
-    targets = [_target(reviewed, target, hours, label, language) for target in reviewed.targets]
+    label = _label([say("version {version}", version=production.version)], production.synthetic, language)
+    watch = _watch(watched, info, language)
+    rows, issued = _with_issued(reviewed.over(reviewed.hours(week.next)), watched.predictions, reviewed.targets)
+    substitutes = notices.substitutes(issued, production, language)
+    size = figures.FLAT if watch["alarms"] or substitutes else figures.HALF
+    targets = [_target(reviewed, target, hours, label, size, language) for target in reviewed.targets]
     table = production.dataset().table
+    regimes = _regimes(production.regimes(), reviewed, language)
     return {
         "language": language,
         "say": say,
@@ -62,14 +69,17 @@ def describe(
             "the value recorded {duration} earlier", duration=wording.duration(info["naive"]["lag"], language)
         ),
         "targets": targets,
-        "next": _next_week(production, reviewed, week.next, label, language),
+        "next": _next_week(production, rows, issued, reviewed, week.next, size, language)
+        | {"substitutes": substitutes},
         "season": _season(table, reviewed, week.sunday, language),
         "changes": [*_promoted(promotions, language), _missing(table, hours, language), _repaired(info, language)],
+        "watch": watch,
         "hours": len(hours),
         "counted": min(len(reviewed.counted(target, hours)) for target in reviewed.targets),
         "seen": _seen(production, reviewed, hours, language),
         "window": wording_span(reviewed.window_start, reviewed.window_end, language),
-        "regimes": _regimes(production.regimes(), reviewed, language),
+        "regimes": regimes,
+        "unsaid": _unsaid(regimes, language),
         "period": wording_span(info["period"]["start"], info["period"]["end"], language),
         "rows": language.number(info["rows"]),
         "repairs": [_repair(repair, language) for repair in info["repairs"]],
@@ -135,7 +145,9 @@ def wording_span(first: Any, last: Any, language: Language) -> str:
     return language.say("{low} to {high}", low=wording.moment(first, language), high=wording.moment(last, language))
 
 
-def _target(reviewed: Review, target: str, hours: pd.DatetimeIndex, label: str, language: Language) -> dict[str, Any]:
+def _target(
+    reviewed: Review, target: str, hours: pd.DatetimeIndex, label: str, size: tuple[float, float], language: Language
+) -> dict[str, Any]:
     figure = figures.describe(reviewed.over(hours), target, reviewed.info, language=language, note=label)
     unit = figure.unit
     score, usual = reviewed.score(target, hours), reviewed.usual(target, besides=hours)
@@ -145,7 +157,7 @@ def _target(reviewed: Review, target: str, hours: pd.DatetimeIndex, label: str, 
         "column": target,
         "name": _short(figure.title),
         "title": figure.title,
-        "picture": _picture(figure, f"week-{reviewed.targets.index(target)}"),
+        "picture": _picture(figure, f"week-{reviewed.targets.index(target)}", size),
         "score": score,
         "usual": usual,
         "verdict": wording.verdict(score, usual, unit, language),
@@ -159,30 +171,59 @@ def _target(reviewed: Review, target: str, hours: pd.DatetimeIndex, label: str, 
     }
 
 
-def _picture(figure: figures.ForecastFigure, name: str) -> dict[str, Any]:
-    """A figure for the page (PNG, which mail clients show) and for paper (SVG)."""
+def _picture(figure: figures.ForecastFigure, name: str, size: tuple[float, float]) -> dict[str, Any]:
+    """A figure for the page (PNG, which mail clients show) and for paper (SVG of a `size`)."""
     return {
         "name": name,
         "png": figures.png(figure),
-        "svg": figures.svg(figure, name, figures.HALF),
+        "svg": figures.svg(figure, name, size),
         "alternative": figure.alternative,
     }
 
 
-def _next_week(production: Any, reviewed: Review, week: Week, label: str, language: Language) -> dict[str, Any]:
-    """The forecast of the week after, as far as the dataset has the inputs of its hours and no model learned from them."""
+def _label(sources: list[str], synthetic: bool, language: Language) -> str:
+    """Who has forecast, from which kind of data: `version 3, recorded data`; of several the least trusted, the last."""
+    text = "{source}, synthetic data" if synthetic else "{source}, recorded data"
+    others = len(set(sources)) > 1  # a picture has room for one name
+    return language.say(text, source=language.say("{source} and others", source=sources[-1]) if others else sources[-1])
+
+
+def _next_week(
+    production: Any,
+    rows: pd.DataFrame,
+    issued: pd.DataFrame,
+    reviewed: Review,
+    week: Week,
+    size: tuple[float, float],
+    language: Language,
+) -> dict[str, Any]:
+    """The forecast of the week after: of hours that were recorded out of sample, of those to come as it was issued.
+
+    Args:
+        rows, issued: as `_with_issued` gives them.
+    """
     hours, say = reviewed.hours(week), language.say
-    rows = reviewed.over(hours)
-    count = int(rows[[f"{target}_forecast" for target in reviewed.targets]].notna().all(axis=1).sum())
+    forecasts = [f"{target}_forecast" for target in reviewed.targets]
+    count = int(reviewed.over(hours)[forecasts].notna().all(axis=1).sum())
     end = reviewed.info["period"]["end"]
     values = {"end": wording.moment(end, language), "inputs": _inputs(reviewed.info), "version": production.version}
+    sources, sentences = [], []
     if count:
+        own = say("version {version}", **values)
         by = "version {version} itself" if reviewed.live(hours) == count else "the evaluated twin of version {version}"
         text = (
             "Forecast of {count} of the week’s {hours} hours, those whose inputs the data have, made out of sample by {by} "
             "from recorded inputs. Where these have to be forecast themselves, their errors come on top."
         )
-        text = say(text, count=count, hours=len(hours), by=say(by, **values), **values)
+        sources.append(own)
+        sentences.append(say(text, count=count, hours=len(hours), by=say(by, **values), **values))
+    for row, part in notices.sources(issued):
+        text = "Forecast of {count} of the week’s {hours} hours by {by}, issued {time} from the inputs known then."
+        known = {"count": part["utc_timestamp"].nunique(), "hours": len(hours), "by": notices.source(row, language)}
+        sources.append(known["by"])
+        sentences.append(say(text, time=wording.moment(row["issued_at"], language), **known))
+    if sentences:
+        text = " ".join(sentences)
     elif utc(end) < hours[0]:
         text = say(
             "There is no forecast yet: the data end on {end}, and hold no inputs after that ({inputs}).", **values
@@ -191,14 +232,66 @@ def _next_week(production: Any, reviewed: Review, week: Week, label: str, langua
         text = say("There is no forecast to show: version {version} has learned from these days.", **values)
     else:
         text = say("There is no forecast to show: the data have no inputs of these days.")
+    synthetic = production.synthetic or (not issued.empty and bool(issued["synthetic"].any()))
     targets = []
-    for target in reviewed.targets if count else ():
-        lines = (figures.FORECAST,)
-        figure = figures.describe(rows, target, reviewed.info, lines=lines, language=language, note=label)
+    for target in reviewed.targets if sentences else ():
+        lines, note = (figures.FORECAST,), _label(sources, synthetic, language)
+        figure = figures.describe(rows, target, reviewed.info, lines=lines, language=language, note=note)
+        if figure.table["forecast"].isna().all():
+            continue
         name = f"next-{reviewed.targets.index(target)}"
         outlook = _outlook(figure, language)
-        targets.append({"name": _short(figure.title), "outlook": outlook, "picture": _picture(figure, name)})
-    return {"week": str(week), "days": week.days(language), "text": text, "targets": targets}
+        targets.append({"name": _short(figure.title), "outlook": outlook, "picture": _picture(figure, name, size)})
+    return {
+        "week": str(week),
+        "days": week.days(language),
+        "text": text,
+        "targets": targets,
+    }
+
+
+def _with_issued(
+    rows: pd.DataFrame, predictions: pd.DataFrame, targets: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`rows` with what was issued where they have no forecast, and the predictions that were taken."""
+    if predictions.empty:
+        return rows, predictions
+    rows, taken = rows.copy(), []
+    for target in targets:
+        own = predictions[predictions["target"] == target]
+        own = own[own["utc_timestamp"].isin(rows.index[rows[f"{target}_forecast"].isna()])]
+        for part, name in (("_forecast", "forecast"), ("_p10", "p10"), ("_p90", "p90")):
+            rows.loc[pd.DatetimeIndex(own["utc_timestamp"]), target + part] = own[name].to_numpy()
+        taken.append(own)
+    return rows, pd.concat(taken)
+
+
+def _watch(watched: Watched, info: Mapping[str, Any], language: Language) -> dict[str, Any]:
+    """What the newest check has found, and what was decided about it; its own words, which are English, for the appendix."""
+    say, found = language.say, watched.found
+    if found.empty:
+        text = say("Data and model have not been checked yet.")
+        return {"text": text, "alarms": [], "decision": "", "words": [], "reason": ""}
+    alarms = notices.alarms(found)
+    text = "{time}, data to {end}: {count} alarms." if len(alarms) > 1 else "{time}, data to {end}: 1 alarm."
+    values = {
+        "time": wording.moment(found["time"].iloc[0], language),
+        "end": wording.moment(notices.data_end(found), language),
+        "count": language.number(len(alarms)),
+    }
+    told = [notices.alarm(row, info, language) for row in alarms[:ALARMS]]
+    if len(alarms) > ALARMS:
+        told.append(say("And {count} more, see the appendix.", count=language.number(len(alarms) - ALARMS)))
+    newest = watched.actions.iloc[0] if len(watched.actions) else None
+    about_it = newest is not None and bool(alarms) and newest["data_digest"] == found["data_digest"].iloc[0]
+    decision = notices.decision(newest["action"], language) if about_it else ""
+    return {
+        "text": say(text if alarms else "{time}, data to {end}: nothing unusual.", **values),
+        "alarms": told,
+        "decision": decision or (say("Nothing has been decided about it yet.") if alarms else ""),
+        "words": [str(row["text"]) for row in alarms],
+        "reason": str(newest["reason"]) if about_it else "",
+    }
 
 
 def _outlook(figure: figures.ForecastFigure, language: Language) -> str:
@@ -347,6 +440,7 @@ def _regimes(scores: pd.DataFrame | None, reviewed: Review, language: Language) 
     for target in reviewed.targets:
         unit, rows = reviewed.unit(target), []
         own = window[window["target"] == target]
+        over_all = float(own.loc[own["regime"] == "all", "naive_rmse"].max())
         for regime in ("all", *REGIMES):
             found = own[own["regime"] == regime].to_dict("records")
             for row in sorted(found, key=lambda row: VALUES.index(row["value"]) if row["value"] in VALUES else -1):
@@ -357,13 +451,22 @@ def _regimes(scores: pd.DataFrame | None, reviewed: Review, language: Language) 
                         "n": language.number(row["n"]),
                         "rmse": wording.quantity(row["rmse"], unit, language),
                         "naive": wording.quantity(row["naive_rmse"], unit, language),
-                        "skill": wording.percent(row["skill"], language),
+                        "skill": wording.skill(row["skill"], row["naive_rmse"], over_all, language),
                         "coverage": wording.percent(row["coverage80"], language),
                         "width": wording.quantity(row["width80"], unit, language),
                     }
                 )
         tables.append({"title": _title(reviewed.info, target), "rows": rows})
     return tables
+
+
+def _unsaid(regimes: list[dict[str, Any]], language: Language) -> str:
+    """Why some skills are dashes; empty if none is."""
+    if not any(row["skill"] == wording.NONE for regime in regimes for row in regime["rows"]):
+        return ""
+    return language.say(
+        "“–” beside less than naive: the naive baseline hardly errs there, and a share of that says nothing."
+    )
 
 
 def _repair(repair: Mapping[str, Any], language: Language) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Write the weekly report of a collection: an HTML file that needs no network, and a PDF.
 
-Reads: the model in Production, its out-of-sample forecasts, scores and dataset, through `dsgo.rest_registry`.
+Reads: the model in Production, its out-of-sample forecasts, scores and dataset, what the watch has found and what was
+forecast ahead, through `dsgo.rest_registry`.
 Writes: `<output>/<collection>_<week>.html` and `.pdf` (`_de` before the dot for German); equal input gives equal bytes.
 Fails when: the collection is unknown, nothing is in Production, or the week is malformed, learned from, or empty.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import json
 import os
 import re
 import sys
@@ -29,6 +31,7 @@ from dsgo.rest_registry import RestRegistry
 from dsgo.review import Review, review, utc
 from dsgo.weeks import Week
 
+SIZES = 4  # of type that the template for paper has
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
@@ -61,7 +64,8 @@ def create_report(name: str, week: Week | None, registry: Any, language: Languag
         info = collections.translated(reviewed.info, collection.path.with_name(f"{language.code}.yaml"))
         reviewed = replace(reviewed, info=info)
     week = newest_week(reviewed) if week is None else check(week, reviewed, production)
-    told = describe(production, registry.promotions(collection.name), reviewed, week, language)
+    watched = registry.watched(collection.name, reviewed.hours(week.next)[0])
+    told = describe(production, registry.promotions(collection.name), watched, reviewed, week, language)
     suffix = "" if language is ENGLISH else f"_{language.code}"
     shown = pictures(told)
     sources = {picture["name"]: data_address("image/png", picture["png"]) for picture in shown}
@@ -126,8 +130,13 @@ def render_pdf(contents: Mapping[str, Any]) -> bytes:
 
     page = _environment(typst_literal).get_template("weekly.typ.j2").render(contents)
     files = {f"{picture['name']}.svg": picture["svg"].encode() for picture in pictures(contents)}
-    fonts = Path(get_data_path()) / "fonts" / "ttf"  # DejaVu: the same layout on every machine
-    return typst.compile({"main": page.encode(), **files}, format="pdf", font_paths=[fonts])
+    how = {"font_paths": [Path(get_data_path()) / "fonts" / "ttf"]}  # DejaVu: the same layout on every machine
+    source = {"main": page.encode(), **files}
+    for size in range(SIZES):  # what a client reads stays on one page, in smaller type if that helps
+        shrunk = {"crowded": str(size)}
+        if json.loads(typst.query(source, "<appendix>", field="value", sys_inputs=shrunk, **how)) == [2]:
+            return typst.compile(source, format="pdf", sys_inputs=shrunk, **how)
+    return typst.compile(source, format="pdf", **how)
 
 
 def pictures(contents: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dsgo.errors import NoProductionModel
+from dsgo.notices import Watched
 from dsgo.services import Status
 from dsgo.tables import Dataset
 
@@ -143,6 +144,11 @@ class Registry:
         self.runs: dict[str, list[dict[str, Any]] | Exception] = {}
         self.evaluations: dict[str, Any] = {}
         self.servers: list[Status] | Exception = make_services()
+        self.checks: dict[str, pd.DataFrame | Exception] = {}
+        self.decisions: dict[str, pd.DataFrame | Exception] = {}
+        self.remedies: dict[str, str] = {}
+        self.issued: dict[str, pd.DataFrame | Exception] = {}
+        self.watches: dict[str, Watched | Exception] = {}
         self.loads = 0
 
     def load_production(self, collection: str) -> Production:
@@ -151,6 +157,34 @@ class Registry:
 
     def promotions(self, collection: str) -> pd.DataFrame:
         return self.promoted
+
+    def findings(self, collection: str) -> pd.DataFrame:
+        return self._newest(self._answer(self.checks.get(collection, make_findings().iloc[:0])))
+
+    def all_findings(self, collection: str) -> pd.DataFrame:
+        return self._answer(self.checks.get(collection, make_findings().iloc[:0]))
+
+    def actions(self, collection: str) -> pd.DataFrame:
+        return self._answer(self.decisions.get(collection, make_actions("wait").iloc[:0]))
+
+    def remedy(self, collection: str) -> str:
+        return self.remedies.get(collection, "")
+
+    def predictions(self, collection: str) -> pd.DataFrame:
+        return self._answer(self.issued.get(collection, make_predictions().iloc[:0]))
+
+    def additions(self, collection: str) -> int:
+        return id(self.predictions(collection)) if collection in self.issued else 0
+
+    @staticmethod
+    def _newest(found: pd.DataFrame) -> pd.DataFrame:
+        return found[found["time"] == found["time"].max()]
+
+    def watched(self, collection: str, first: pd.Timestamp) -> Watched:
+        known = self._answer(self.watches.get(collection, Watched()))
+        if known.predictions.empty:
+            return known
+        return replace(known, predictions=known.predictions[known.predictions["utc_timestamp"] >= first])
 
     def leaderboard(self, collection: str) -> pd.DataFrame:
         return self._answer(self.boards.get(collection, pd.DataFrame(columns=["model", "run_id", "version", "stage"])))
@@ -181,6 +215,7 @@ def make_regimes(targets: tuple[str, ...] = ("solar_GW", "wind_GW")) -> pd.DataF
             for regime, value in (("all", "all"), ("season", "spring"), ("season", "summer")):
                 row = {"span": span, "target": target, "regime": regime, "value": value, "n": 744, "forecast": 9.5}
                 row |= {"rmse": 1.5 if span == "window" else 1.75, "bias": -0.25, "skill": 0.5, "coverage80": 0.79}
+                row |= {"naive_rmse": 3.0}
                 rows.append(row | {"constant_coverage80": 0.85 if span == "window" else np.nan})
     return pd.DataFrame(rows)
 
@@ -240,3 +275,55 @@ def make_services(**states: str) -> list[Status]:
         Status(name, states.get(name, "up"), f"http://127.0.0.1:{5000 + place}", 100 + place, 60.0)
         for place, name in enumerate(("ftp", "tracking", "serve", "dashboard"))
     ]
+
+
+def make_finding(kind: str, check: str, subject: str, **changes: Any) -> dict[str, Any]:
+    """An alarm of the check of 4 July 2016, as a row of `dsgo.findings.newest`."""
+    row = {"id": 1, "time": pd.Timestamp("2016-07-04T13:00Z"), "collection": "wind_solar", "run_id": "8" * 32}
+    row |= {
+        "data_digest": "cd" * 32,
+        "synthetic": False,
+        "version": 3,
+        "kind": kind,
+        "subject": subject,
+        "check": check,
+    }
+    row |= {"first": pd.Timestamp("2016-06-24T00:00Z"), "last": pd.Timestamp("2016-06-30T23:00Z")}
+    row |= {"measured": 4.5, "limit": 3.0, "alarm": True, "estimate": False}
+    return row | {"text": f"{subject}: {check} is +4.5 (limit 3.0)."} | changes
+
+
+def make_findings(*rows: dict[str, Any]) -> pd.DataFrame:
+    """A table of findings; without `rows` four quiet ones of a week ago and of now, and no alarm."""
+    if not rows:
+        rows = tuple(
+            make_finding("model", check, target, measured=0.8, limit=1.2, alarm=False, time=pd.Timestamp(time))
+            for time in ("2016-06-27T13:00Z", "2016-07-04T13:00Z")
+            for target in ("solar_GW", "wind_GW")
+            for check in ("error",)
+        )
+    return pd.DataFrame(rows).astype({"version": "Int64", "measured": float, "limit": float})
+
+
+def make_actions(action: str, reason: str = "wind_GW: error is +4.5 (limit 3.0).", **changes: Any) -> pd.DataFrame:
+    """One decision about the data of `make_finding`, as `dsgo.actions.entries` returns it."""
+    row = {"id": 1, "time": pd.Timestamp("2016-07-04T13:05Z"), "collection": "wind_solar", "action": action}
+    row |= {"reason": reason, "last": pd.Timestamp("2016-06-30T23:00Z"), "data_digest": "cd" * 32, "run_id": ""}
+    return pd.DataFrame([row | {"asked_by": "make refresh (user@host)"} | changes])
+
+
+def make_predictions(
+    source: str = "production", version: int | None = 3, hours: int = 72, **changes: Any
+) -> pd.DataFrame:
+    """What was issued for the hours after `make_table`, as `dsgo.predictions.newest` returns it."""
+    times = pd.date_range("2016-07-01T00:00Z", periods=hours, freq="1h", unit="us")
+    day = np.clip(np.sin((times.hour.to_numpy() - 4) / 16 * np.pi), 0, None)
+    parts = []
+    for target, value in (("solar_GW", 18 * day), ("wind_GW", 8 + 3 * np.sin(np.arange(hours) / 9))):
+        part = pd.DataFrame({"utc_timestamp": times, "forecast": value, "p10": value * 0.8, "p90": value * 1.2})
+        parts.append(part.assign(target=target))
+    table = pd.concat(parts, ignore_index=True).assign(
+        id=range(2 * hours), collection="wind_solar", source=source, version=version, data_digest="ef" * 32
+    )
+    issued = {"synthetic": False, "issued_at": pd.Timestamp("2016-07-05T06:15Z"), "run_id": "7" * 32}
+    return table.assign(**issued | changes).astype({"version": "Int64"})

@@ -24,7 +24,7 @@ from latest import Latest
 from parts import heading, sentence
 from view import MOST_COLUMNS, MOST_YEARS, TIME, YEARS, View
 
-from dsgo import wording
+from dsgo import notices, wording
 from dsgo.collection import Collection
 from dsgo.errors import NoProductionModel
 
@@ -39,7 +39,7 @@ BUTTONS = {
     "later": ("Later ▶", lambda view, history: view.moved(0.5, history)),
     "in": ("Zoom in", lambda view, history: view.zoomed(0.5, history)),
     "out": ("Zoom out", lambda view, history: view.zoomed(2.0, history)),
-    "week": ("Newest week", lambda view, history: view.between(history.last - 7 * DAY, history.last, history)),
+    "week": ("Newest week", lambda view, history: view.between(history.known_last - 7 * DAY, history.last, history)),
     "year": ("Newest year", lambda view, history: view.between(history.last - 365 * DAY, history.last, history)),
     "all": ("All", lambda view, history: view.between(history.first, history.last, history)),
 }
@@ -201,7 +201,7 @@ def install(app: Dash, board: Board) -> None:
             figure,
             {"height": figure["layout"]["height"]},
             _words(asked, width, value),
-            [sentence(problem) for problem in problems],
+            [*(sentence(problem) for problem in problems), *_substitutes(asked, value)],
             CSV + query,
             list(asked.columns),
             asked.by,
@@ -296,7 +296,18 @@ def _words(view: View, width: str, value: InProduction) -> str:
         span += f". Each point: mean of {width}" if width and not width[0].isalpha() else ""
         span += "; shaded: lowest to highest value in it" if width else ". Each point: one value"
     forecast = f" Forecasts: version {value.production.version}, out of sample." if view.by == TIME else ""
+    if view.by == TIME and any(history.by_source(name, view.first, view.last) for name in view.columns):
+        forecast += " Dashed: as issued, for hours that are not recorded."
     return f"{names}. {kind.capitalize()} data, {span}.{forecast}"
+
+
+def _substitutes(view: View, value: InProduction) -> list[Any]:
+    """Says that not all that is drawn as issued is Production's."""
+    if view.by != TIME:
+        return []
+    drawn = [value.history.ahead(name, view.first, view.last) for name in view.columns]
+    rows = pd.concat([part.rename_axis("utc_timestamp").reset_index() for part in drawn if len(part)] or drawn)
+    return [html.P(words, className="banner") for words in notices.substitutes(rows, value.production)]
 
 
 def _clock(moment: pd.Timestamp) -> str:
@@ -311,5 +322,6 @@ def _head(view: View, value: InProduction) -> list[str]:
     return [
         f"{value.review.info['title']}: {units}; {kind}",
         f"forecasts of version {production.version} ({production.step}), out of sample, p10 and p90 of its interval",
+        "columns with _issued: what was last issued for the time stamp; _issued_source is production, earlier_version or naive",
         f"utc_timestamp: start of each {wording.duration(history.step)}, UTC; data digest {production.data_digest}",
     ]

@@ -1,4 +1,4 @@
-"""Health: which servers answer, what the pipeline did and how long it took, and how complete the data are."""
+"""Health: what the watch has found, which servers answer, what the pipeline did and how long, how complete the data are."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import charts
+import dash_mantine_components as dmc
 import pandas as pd
-from board import Board, InProduction
+from board import Board, InProduction, Watch
 from dash import html
 from latest import Latest
 from parts import facts, graph, heading, row, run_link, sentence, synthetic, table
 
-from dsgo import wording
+from dsgo import notices, wording
 from dsgo.collection import Collection
 from dsgo.review import utc
 
@@ -29,6 +30,7 @@ def sources(board: Board, collection: str) -> dict[str, Latest]:
         "services": board.services,
         "pipelines": board.pipelines[collection],
         "production": board.production[collection],
+        "watch": board.watch[collection],
     }
 
 
@@ -36,6 +38,8 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
     """The page's content."""
     return [
         heading(f"Health: {collection.title}", values["production"]),
+        html.H2("Watch"),
+        *_watch(values["watch"], collection),
         html.H2("Servers"),
         _servers(values["services"]),
         html.H2("Pipeline runs"),
@@ -43,6 +47,114 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
         html.H2("Data quality"),
         *_quality(values["production"]),
     ]
+
+
+def _watch(watch: Watch | None, collection: Collection) -> Iterator[Any]:
+    """The newest check, what was decided about it, and how it has been week by week."""
+    if watch is None:
+        yield sentence("Loading …")
+        return
+    if watch.newest.empty:
+        command = html.Code(f"make monitor COLLECTION={collection.name}")
+        yield html.P(["Nothing has been checked yet. ", command, " looks at the newest data."], className="sentence")
+    else:
+        yield from _newest_check(watch.newest)
+    if watch.remedy:
+        title = "A person is asked"
+        yield dmc.Alert(watch.remedy, title=title, color="orange", variant="light", className="alert")
+    if len(watch.history):
+        yield from _through_time(watch.history, collection)
+    if len(watch.actions):
+        yield html.H3("What was decided")
+        yield _actions(watch.actions)
+
+
+def _newest_check(found: pd.DataFrame) -> Iterator[Any]:
+    first, alarms = found.iloc[0], notices.alarms(found)
+    version = "none in Production" if pd.isna(first["version"]) else f"version {first['version']}"
+    yield facts(
+        {
+            "Checked": f"{wording.moment(first['time'])}, run {first['run_id'][:8]}",
+            "Data up to": wording.moment(notices.data_end(found)),
+            "Model": version,
+            "Data": synthetic(bool(first["synthetic"])),
+        }
+    )
+    if alarms:
+        title = "1 alarm" if len(alarms) == 1 else f"{len(alarms)} alarms"
+        words = html.Ul([html.Li(_alarm(row)) for row in alarms])
+        yield dmc.Alert(words, title=title, color="orange", variant="light", className="alert")
+    else:
+        yield dmc.Alert("Nothing unusual.", color="teal", variant="light", className="alert calm")
+    heads = ("Check", "Of", "Outcome", "Looked at", "What was found")
+    yield dmc.Accordion(
+        dmc.AccordionItem(
+            [
+                dmc.AccordionControl(f"All {len(found)} checks"),
+                dmc.AccordionPanel(
+                    table("Every check of the newest data", heads, map(_check, found.to_dict("records")))
+                ),
+            ],
+            value="checks",
+        ),
+        variant="separated",
+        order=3,
+    )
+
+
+def _alarm(row: Mapping[str, Any]) -> list[Any]:
+    """One line: of which kind it is, whether it is an estimate, and what was found."""
+    labels = [html.Strong(notices.kind(row["kind"]).capitalize())]
+    labels += [" ", html.Span("estimate", className="badge")] if row["estimate"] else []
+    return [*labels, ": ", str(row["text"])]
+
+
+def _check(one: Mapping[str, Any]) -> html.Tr:
+    outcome, state = ("■ alarm", "old") if one["alarm"] else ("● usual", "fresh")
+    if pd.isna(one["measured"]) and not one["alarm"]:
+        outcome, state = "▲ not judged", "ageing"
+    return row(
+        f"{notices.kind(one['kind'])}: {str(one['check']).replace('_', ' ')}",
+        [
+            one["subject"] or "all",
+            [html.Span(outcome, className=f"light {state}"), html.Small("estimate") if one["estimate"] else None],
+            f"{wording.moment(one['first'])} to {wording.moment(one['last'])}",
+            html.Td(str(one["text"]), className="prose"),
+        ],
+    )
+
+
+def _through_time(history: pd.DataFrame, collection: Collection) -> Iterator[Any]:
+    timezone = collection.dataset["timezone"]
+    weeks = charts.weekly_alarms(history, timezone)
+    total, loud = int(weeks.to_numpy().sum()), int((weeks.sum(axis=1) > 0).sum())
+    words = f"{total:,} alarms in {loud:,} of {len(weeks):,} weeks of data, by the newest check of each."
+    yield html.H3("Alarms week by week")
+    yield html.P(words)
+    yield graph(charts.alarms_by_week(history, timezone), words)
+    if (drawn := charts.realised_errors(history, timezone)) is not None:
+        last = ", ".join(f"{curve.name} {curve.y[-1]:.0f} %" for curve in drawn.data)
+        words = f"Newest: {last}. 0 % is the middle of what such spans had in the test, 100 % the limit of their range."
+        yield html.H3("Realised errors against their range")
+        yield html.P(words)
+        yield graph(drawn, words)
+
+
+def _actions(actions: pd.DataFrame) -> html.Div:
+    rows = [
+        row(
+            wording.moment(one["time"]),
+            [
+                notices.NAMES.get(one["action"], str(one["action"]).replace("_", " ")),
+                wording.NONE if pd.isna(one["last"]) else wording.moment(one["last"]),
+                html.Td(str(one["reason"]), className="prose"),
+                str(one["asked_by"]),
+                str(one["run_id"])[:8] or wording.NONE,
+            ],
+        )
+        for one in actions.to_dict("records")
+    ]
+    return table("Decisions, newest first", ("Time", "Decision", "Data up to", "Reason", "Asked by", "Run"), rows)
 
 
 def _servers(services: list[Any]) -> html.Div:
@@ -105,13 +217,13 @@ def _quality(value: Any) -> Iterator[Any]:
         )
         return
     info, history = value.review.info, value.history
-    expected = history.rows
-    missing = {name: int(pd.isna(history.values[name]).sum()) for name in history.names}
+    expected = history.known_rows
+    missing = {name: int(pd.isna(history.values[name][:expected]).sum()) for name in history.names}
     yield facts(
         {
             "Data": synthetic(bool(info["synthetic"])),
             "Source": f"{info['source']['name']} ({info['source']['kind']})",
-            "Period": f"{wording.moment(history.start)} to {wording.moment(history.end)}, "
+            "Period": f"{wording.moment(history.start)} to {wording.moment(history.known_end)}, "
             f"every {wording.duration(info['frequency'])}",
             "Digest": html.Code(str(info["sha256"])[:16], title=str(info["sha256"])),
         }

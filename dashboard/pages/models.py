@@ -39,6 +39,7 @@ OF_REGIMES = (
     ("coverage80", "Inside the 80 % interval", True),
     ("constant_coverage80", "… one of constant width", True),
 )
+UNSAID = "Skill –: the naive baseline hardly errs there, and a share of that says nothing."
 OPEN = "season"  # the regime shown at first
 
 
@@ -179,6 +180,9 @@ def _regimes(scores: pd.DataFrame, target: str, unit: str) -> dmc.Accordion:
     measures = [measure for measure in OF_REGIMES if measure[0] in scores]
     heads = ["Value", "Hours", *(heading for _, heading, _ in measures), "Back-test RMSE"]
     items = []
+    over_all = window.loc[window["regime"] == "all", "naive_rmse"].max()
+    hardly = window["naive_rmse"] < wording.LEAST_NAIVE * over_all
+    window = window.assign(skill=window["skill"].mask(hardly))
     for regime, part in window.groupby("regime", sort=False):
         before = backtest[backtest["regime"] == regime].set_index("value")["rmse"]
         rows = [
@@ -192,7 +196,9 @@ def _regimes(scores: pd.DataFrame, target: str, unit: str) -> dmc.Accordion:
             )
             for _, one in part.iterrows()
         ]
-        drawn = table(f"{target} by {regime}: window, errors in {unit}", heads, rows)
+        drawn = [table(f"{target} by {regime}: window, errors in {unit}", heads, rows)]
+        if hardly[part.index].any():
+            drawn.append(html.P(UNSAID, className="note"))
         items.append(
             dmc.AccordionItem(
                 [

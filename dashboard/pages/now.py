@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import charts
 import dash_mantine_components as dmc
 import pandas as pd
-from board import Board, InProduction
+from board import Board, InProduction, Issued, Watch
 from dash import html
 from latest import Latest
 from parts import AGEING, FRESH, OLD, age, graph, heading, light, row, sentence, table
 
-from dsgo import figures, wording
+from dsgo import figures, notices, wording
 from dsgo.collection import Collection
 from dsgo.errors import NoProductionModel
 from dsgo.review import utc
@@ -33,6 +34,8 @@ def sources(board: Board, collection: str) -> dict[str, Latest]:
         "services": board.services,
         "pipelines": board.pipelines[collection],
         "ledger": board.ledger[collection],
+        "issued": board.issued[collection],
+        "watch": board.watch[collection],
     }
 
 
@@ -41,16 +44,27 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
     value: InProduction | NoProductionModel = values["production"]
     if isinstance(value, NoProductionModel):
         alerts = list(_of_system(values))
-        return [html.H1(collection.title), sentence(str(value)), *(_alerts(alerts, values) if alerts else [])]
+        first = [html.H1(collection.title), sentence(str(value)), *(_alerts(alerts, values) if alerts else [])]
+        return [*first, *without(values, collection)]
     production, review = value.production, value.review
     hours = review.newest(SPAN)
+    ahead = _ahead(values["issued"], hours[-1], review.targets)
     return [
         heading(collection.title, value),
         _lights(value, values["services"]),
-        *_alerts([*_of_forecasts(review, hours, collection), *_of_system(values)], values),
+        *_alerts(
+            [
+                *notices.substitutes(ahead, production),
+                *_of_watch(values["watch"]),
+                *_of_forecasts(review, hours, collection),
+                *_of_system(values),
+            ],
+            values,
+        ),
         html.H2(_period(hours, review.info["timezone"])),
         html.P(_seen(production, review, hours), className="note"),
-        html.Div([_target(review, target, hours) for target in review.targets]),
+        *_issued(ahead, hours[-1]),
+        html.Div([_target(review, target, hours, ahead) for target in review.targets]),
         html.H2("Scores of these days"),
         _scores(review, hours, production),
         html.P(
@@ -135,6 +149,16 @@ def _of_forecasts(review: Any, hours: pd.DatetimeIndex, collection: Collection) 
             )
 
 
+def _of_watch(watch: Watch | None) -> Iterator[str]:
+    if watch is None:
+        return
+    for one in notices.alarms(watch.newest):
+        estimate = ", an estimate" if one["estimate"] else ""
+        yield f"{notices.kind(one['kind']).capitalize()}{estimate}: {one['text']}"
+    if watch.remedy:
+        yield f"A person is asked. {watch.remedy}"
+
+
 def _of_system(values: Mapping[str, Any]) -> Iterator[str]:
     pipelines, ledger = values["pipelines"], values["ledger"]
     if pipelines and pipelines[0]["status"] not in ("FINISHED", "RUNNING"):
@@ -173,19 +197,94 @@ def _seen(production: Any, review: Any, hours: pd.DatetimeIndex) -> str:
     return " ".join(["Out of sample.", *words])
 
 
-def _target(review: Any, target: str, hours: pd.DatetimeIndex) -> html.Section:
-    figure = figures.describe(review.over(hours), target, review.info)
+def _target(review: Any, target: str, hours: pd.DatetimeIndex, ahead: pd.DataFrame) -> html.Section:
+    rows = ahead[ahead["target"] == target] if len(ahead) else ahead
+    usual = review.usual(target, besides=hours)
+    verdict = wording.verdict(review.score(target, hours), usual, review.unit(target))
+    return _picture(review.over(_with(hours, rows)), target, review.info, rows, hours[-1], verdict)
+
+
+def _with(hours: pd.DatetimeIndex, ahead: pd.DataFrame) -> pd.DatetimeIndex:
+    """`hours`, and all time stamps to the last one ahead."""
+    if ahead.empty:
+        return hours
+    step = hours[1] - hours[0]
+    return pd.date_range(hours[0], ahead["utc_timestamp"].max(), freq=step, name=hours.name, unit=hours.unit)
+
+
+def _picture(
+    table: pd.DataFrame, target: str, info: Mapping[str, Any], ahead: pd.DataFrame, recorded: Any, words: str
+) -> html.Section:
+    """One target: forecast against recorded, and as another kind of line what was issued for the hours ahead.
+
+    Args:
+        ahead: predictions of the target.
+        recorded: the last hour that is.
+        words: what is said above.
+    """
+    figure = figures.describe(table, target, info)
     drawn = figures.plotly_figure(figure)
     drawn.update_layout(uirevision=target)  # new data leave the reader's zoom as it is
-    usual = review.usual(target, besides=hours)
-    return html.Section(
-        [
-            html.H3(figure.title),
-            html.P(wording.verdict(review.score(target, hours), usual, figure.unit)),
-            graph(drawn, figure.alternative),
-        ],
-        className="panel",
+    alternative = figure.alternative
+    if recorded is None:
+        drawn.data, alternative = (), f"{figure.title}."
+    if len(ahead):
+        parts = []
+        for row, part in notices.sources(ahead):
+            local = part.set_index("utc_timestamp").tz_convert(info["timezone"]).tz_localize(None)
+            parts.append((row["source"], notices.source(row), local))
+        since = None
+        if recorded is not None:
+            since = (recorded + pd.Timedelta(info["frequency"])).tz_convert(info["timezone"]).tz_localize(None)
+        alternative += charts.add_ahead(drawn, parts, figure.unit, since)
+    return html.Section([html.H3(figure.title), html.P(words), graph(drawn, alternative)], className="panel")
+
+
+def _ahead(issued: Issued | None, recorded: pd.Timestamp, targets: list[str]) -> pd.DataFrame:
+    """What was issued for the days after the last recorded hour."""
+    if issued is None:
+        return pd.DataFrame()
+    rows = notices.ahead(issued.table, recorded)
+    if rows.empty:
+        return rows
+    return rows[(rows["utc_timestamp"] <= recorded + SPAN) & rows["target"].isin(targets)]
+
+
+def _issued(ahead: pd.DataFrame, recorded: pd.Timestamp | None) -> list[Any]:
+    """Who has issued what is drawn ahead, and when."""
+    if ahead.empty:
+        return []
+    who = "; ".join(
+        f"{notices.source(row)}, issued {wording.moment(part['issued_at'].max())}"
+        for row, part in notices.sources(ahead)
     )
+    kind = " From synthetic data." if ahead["synthetic"].any() else ""
+    what = "as they were issued"
+    if recorded is not None:
+        what = f"of the hours after {wording.moment(recorded)}, the last that is recorded: nobody can score them yet"
+    return [html.P(f"Dashed and hatched: forecasts {what}. By {who}.{kind}", className="note")]
+
+
+def without(values: Mapping[str, Any], collection: Collection) -> list[Any]:
+    """What can be shown where nothing is in Production or it cannot be read: the newest predictions, whoever made them."""
+    issued = values.get("issued")
+    if issued is None or issued.table.empty:
+        return []
+    info, rows = collection.dataset, issued.table[issued.table["target"].isin(collection.targets)]
+    rows = rows[rows["utc_timestamp"] > rows["utc_timestamp"].max() - SPAN]
+    hours = pd.date_range(rows["utc_timestamp"].min(), rows["utc_timestamp"].max(), freq=info["frequency"])
+    columns = [target + part for target in collection.targets for part in ("", "_forecast", "_p10", "_p90")]
+    nothing = pd.DataFrame(float("nan"), index=hours, columns=columns)
+    return [
+        html.H2("Newest predictions"),
+        *(html.P(words, className="banner") for words in notices.substitutes(rows, None)),
+        *_issued(rows, None),
+        *(
+            _picture(nothing, target, info, rows[rows["target"] == target], None, "")
+            for target in collection.targets
+            if (rows["target"] == target).any()
+        ),
+    ]
 
 
 def _scores(review: Any, hours: pd.DatetimeIndex, production: Any) -> html.Div:

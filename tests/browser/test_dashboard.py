@@ -17,9 +17,21 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 from pages import explore
 from playwright.sync_api import expect
-from standins import INFO, Production, Registry, make_ledger, make_pipelines, make_services, make_table
+from standins import (
+    INFO,
+    Production,
+    Registry,
+    make_actions,
+    make_finding,
+    make_findings,
+    make_ledger,
+    make_pipelines,
+    make_predictions,
+    make_services,
+    make_table,
+)
 
-from dsgo.errors import RegistryError
+from dsgo.errors import DatabaseError, RegistryError
 from dsgo.settings import CHECKOUT, Settings
 
 SCRIPT = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>"
@@ -85,6 +97,7 @@ def registry(served):
     registry.runs = {"wind_solar": make_pipelines()}
     registry.evaluations = {}
     registry.servers = make_services()
+    registry.checks, registry.decisions, registry.remedies, registry.issued = {}, {}, {}, {}
     return registry
 
 
@@ -448,6 +461,88 @@ def test_health_shows_servers_runs_and_quality(visit, registry):
     shows(page, "Of 2,112 time stamps")
     registry.servers = make_services()
     expect(page.locator("td .light.old")).to_have_count(0)
+
+
+def test_the_watch_is_told_in_words_with_what_was_decided_and_what_is_asked(visit, registry):
+    page = visit.go("/health")
+    shows(page, "Nothing has been checked yet.", "make monitor COLLECTION=wind_solar")
+    quiet = make_findings()
+    registry.checks["wind_solar"] = quiet
+    shows(page, "Nothing unusual.", "30 June 2016, 23:00 UTC", "0 alarms in 0 of 1 weeks")
+    rows = [make_finding("data", "level", "windspeed", text=SCRIPT), make_finding("fault", "stuck", "temperature")]
+    rows.append(make_finding("model", "error", "wind_GW", estimate=True))
+    registry.checks["wind_solar"] = pd.concat([quiet[:2], make_findings(*rows)], ignore_index=True)
+    registry.decisions["wind_solar"] = make_actions("ask_a_person", "temperature: stuck.")
+    registry.remedies["wind_solar"] = "Mend the data: make refresh ARGS=--go-on"
+    shows(
+        page, "3 alarms", "A person is asked", "make refresh ARGS=--go-on", "a person is asked", "temperature: stuck."
+    )
+    lines = page.locator(".alert li").all_inner_texts()
+    assert [line.partition(":")[0].split()[0] for line in lines] == ["Fault", "Model", "Drift"]
+    assert "estimate" in lines[1] and "estimate" not in lines[0] + lines[2] and SCRIPT in lines[2]
+    checks = page.get_by_role("table", name="Every check of the newest data")
+    expect(checks).to_be_hidden()
+    page.get_by_role("button", name="All 3 checks").click()
+    expect(checks).to_be_visible()
+    expect(checks.locator("tbody tr")).to_have_count(3)
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 3")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.get_by_role("link", name="Now").click()
+    shows(page, "4 things need attention", "Model, an estimate: wind_GW", "A person is asked. Mend the data")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_predictions_are_told_apart_and_labelled_by_who_made_them(visit, registry):
+    registry.issued["wind_solar"] = make_predictions()
+    page = visit.go()
+    shows(page, "Dashed and hatched", "By version 3, issued 5 July 2016, 06:15 UTC", "Nothing needs attention.")
+    legend = page.locator(".js-plotly-plot").first.locator(".legendtext")
+    expect(legend).to_have_text(["80 % interval", "Forecast", "Recorded", "Ahead, version 3"])
+    rows = [make_predictions("earlier_version", 2, 24), make_predictions("naive", None, 48).groupby("target").tail(24)]
+    registry.issued["wind_solar"] = pd.concat(rows, ignore_index=True)
+    shows(
+        page,
+        "Version 3 could not be loaded: of 1 July 2016, 00:00 UTC to 1 July 2016, 23:00 UTC there are forecasts of the earlier",
+        "there are forecasts of the naive baseline instead, issued 5 July 2016, 06:15 UTC",
+    )
+    expect(legend.last).to_have_text("Ahead, naive baseline")
+    shows(page, "Ahead, earlier version 2", where=".js-plotly-plot >> nth=0")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    visit.go("/explore", more="&show=wind_GW&from=2016-06-29T00:00&to=2016-07-03T00:00")
+    shows(page, "Dashed: as issued", where="#explore-words")
+    shows(page, "there are forecasts of the naive baseline", where="#explore-notice")
+    assert list(curves(page))[-3:] == ["Issued, earlier version 2", "Issued, naive baseline", "Recorded"]
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download as CSV").click()
+    table = pd.read_csv(io.StringIO(waiting.value.path().read_text(encoding="utf-8")), comment="#", index_col=0)
+    sources = table["wind_GW_issued_source"].fillna("").groupby(table["wind_GW"].isna()).agg(set)
+    assert sources[False] == {""} and sources[True] == {"earlier_version", "naive"}
+
+
+def test_predictions_show_where_production_cannot_be_read(browser, checkout, tmp_path):
+    registry = Registry()
+    registry.productions["wind_solar"] = RegistryError("The dataset is lost.")
+    registry.issued["wind_solar"] = make_predictions("naive", None)
+    with serving(registry, checkout, tmp_path) as address, contextlib.closing(browser.new_context()) as context:
+        page = context.new_page()
+        page.goto(f"{address}/?collection=wind_solar")
+        shows(page, "Newest predictions", "No version in Production could be loaded")
+        shows(page, "The dataset is lost.", where="#banner")
+        expect(page.locator(".js-plotly-plot").first.locator(".trace.scatter")).to_have_count(2)
+
+
+def test_an_application_database_that_is_down_is_a_banner(visit, registry):
+    registry.checks["wind_solar"] = make_findings()
+    page = visit.go("/health")
+    shows(page, "Nothing unusual.")
+    registry.checks["wind_solar"] = registry.issued["wind_solar"] = DatabaseError("The application database is down.")
+    shows(page, "The application database is down. Shown is what it said at", where="#banner")
+    shows(page, "Nothing unusual.", "repaired")
+    visit.go()
+    shows(page, "Scores of these days")
+    shows(page, "The application database is down.", where="#banner")
 
 
 def test_a_fresh_system_says_so_on_every_page(visit, registry):

@@ -16,8 +16,19 @@ import pytest
 import typst
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from standins import INFO, Production, Registry, ledger_row, make_table
+from standins import (
+    INFO,
+    Production,
+    Registry,
+    ledger_row,
+    make_actions,
+    make_finding,
+    make_findings,
+    make_predictions,
+    make_table,
+)
 
+from dsgo.notices import Watched
 from dsgo.review import review
 from dsgo.wording import quantity
 
@@ -300,6 +311,84 @@ def test_what_changed_is_told_from_any_ledger(registry, tmp_path, capsys):
     )
     registry.promoted = registry.promoted.iloc[:0]
     assert "What changed The data have all 168 hours" in page_of(registry, tmp_path, capsys=capsys).text
+
+
+def test_a_system_without_a_check_says_so_and_a_quiet_one_that_nothing_is_unusual(registry, tmp_path, capsys):
+    text = page_of(registry, tmp_path, capsys=capsys).text
+    assert "Watch over data and model Data and model have not been checked yet." in text
+    registry.watches["wind_solar"] = Watched(make_findings()[2:], make_actions("nothing"))
+    text = page_of(registry, tmp_path, capsys=capsys).text
+    assert "4 July 2016, 13:00 UTC, data to 30 June 2016, 23:00 UTC: nothing unusual. Technical appendix" in text
+
+
+def test_alarms_are_told_with_what_was_decided_on_one_page_in_both_languages(tmp_path, capsys):
+    alarms = [make_finding("data", "level", "windspeed"), make_finding("fault", "stuck", "temperature", text=HOSTILE)]
+    alarms += [make_finding("model", "error", "wind_GW", estimate=True), make_finding("stale", "stale", "")]
+    rows = pd.concat([make_predictions("earlier_version", 2, 24), make_predictions("naive", None, 48)])
+    watched = Watched(make_findings(*alarms), make_actions("ask_a_person", HOSTILE), rows)
+    info = {**INFO, "synthetic": True}
+    registry = Registry(wind_solar=Production(info=info, table=make_table(start="2011-12-01")))
+    registry.watches["wind_solar"] = watched
+    text = page_of(registry, tmp_path, capsys=capsys).text
+    for words in (
+        "23:00 UTC: 4 alarms. Air temperature 2 m above ground: the same value for implausibly long",
+        "more than it did when it was tested. (Estimate: no recorded values yet.) And 2 more, see the appendix.",
+        "A person is asked to look; until then nothing is learned anew by itself. Technical appendix",
+        "windspeed: level is +4.5 (limit 3.0).",
+        f"Reason of what was decided: {HOSTILE}",
+    ):
+        assert words in text
+    german = page_of(registry, tmp_path, "--language", "de", capsys=capsys)
+    assert "23:00 UTC: 4 Warnungen. Lufttemperatur" in german.text and "Ein Mensch soll nachsehen" in german.text
+    marked = [attributes for tag, attributes in german.elements if attributes.get("lang") == "en"]
+    assert len(marked) == 2, "what is left in English says so"
+    for path in tmp_path.glob("*.pdf"):
+        assert len(re.findall(rb"/Type/Page\b(?!s)", path.read_bytes())) == 2, path.name
+
+
+def test_a_decision_about_other_data_is_not_told(registry, tmp_path, capsys):
+    alarm = make_findings(make_finding("data", "level", "windspeed"))
+    registry.watches["wind_solar"] = Watched(alarm, make_actions("retraining", data_digest="00" * 32))
+    text = page_of(registry, tmp_path, capsys=capsys).text
+    assert "Nothing has been decided about it yet." in text and "retraining" not in text
+
+
+def test_the_days_to_come_are_shown_as_issued_and_labelled_by_who_forecast_them(tmp_path, capsys):
+    rows = [make_predictions("naive", None, 24), make_predictions(hours=48).groupby("target").tail(24)]
+    registry = Registry(wind_solar=Production())
+    registry.watches["wind_solar"] = Watched(predictions=pd.concat(rows, ignore_index=True))
+    page = page_of(registry, tmp_path, capsys=capsys)
+    for words in (
+        "Forecast of 98 of the week’s 168 hours",
+        "Forecast of 24 of the week’s 168 hours by version 3, issued 5 July 2016, 06:15 UTC",
+        "Forecast of 24 of the week’s 168 hours by naive baseline, issued",
+        "Not from the model in Production. Version 3 could not be loaded: of 1 July 2016, 00:00 UTC to 1 July 2016, 23:00",
+    ):
+        assert words in page.text
+    pictures = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
+    assert [alt.endswith("naive baseline and others, recorded data") for alt in pictures] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    ends = Registry(wind_solar=Production(table=make_table(end="2016-06-26T21:00"), trained_to="2016-06-26T21:00Z"))
+    ends.watches["wind_solar"] = Watched(predictions=make_predictions(synthetic=True))
+    page = page_of(ends, tmp_path, capsys=capsys)
+    assert "There is no forecast" not in page.text and "Not from the model" not in page.text
+    pictures = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
+    assert len(pictures) == 4 and pictures[0].endswith("version 3, synthetic data")
+
+
+def test_a_skill_against_next_to_no_error_is_a_dash_with_its_reason(tmp_path, capsys):
+    production = Production()
+    scores = production.regimes()
+    scores.loc[scores["value"] == "winter", ["naive_rmse", "skill"]] = [0.001, -1499.0]
+    production.regimes = lambda: scores
+    text = page_of(Registry(wind_solar=production), tmp_path, capsys=capsys).text
+    assert "season: winter 1,234 1.50 GW 0.00100 GW – 79 %" in text and "149" not in text
+    assert "the naive baseline hardly errs there" in text
+    assert "hardly errs" not in page_of(Registry(wind_solar=Production()), tmp_path, capsys=capsys).text
 
 
 def test_missing_hours_and_missing_scores_are_said(tmp_path, capsys):
