@@ -20,6 +20,7 @@ import pandas as pd
 from dsgo.sun import clear_sky_irradiance, sine_of_elevation
 
 START, END = "2013-01-01 00:00", "2016-12-31 23:00"
+OUTLOOK_END = "2017-01-07 23:00"
 SEED = 4
 TIMEZONE = "Europe/Berlin"
 
@@ -66,6 +67,13 @@ def sample(seed: int = SEED, start: str = START, end: str = END) -> pd.DataFrame
     weather, power = _physics(hours, seed)
     rows = _with_faults(weather, power)
     return rows[rows["utc_timestamp"] >= first].reset_index(drop=True)
+
+
+def with_outlook() -> pd.DataFrame:
+    """The sample, and after its end a week of weather whose power nobody has recorded yet."""
+    rows = sample(end=OUTLOOK_END)
+    rows.loc[rows["utc_timestamp"] > pd.Timestamp(END, tz="UTC"), ["solar_GW", "wind_GW"]] = np.nan
+    return rows
 
 
 def write_sample(path: Path | str, **options: str | int) -> Path:

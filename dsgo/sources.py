@@ -57,7 +57,7 @@ def raw_table(data: str, settings: Settings) -> RawTable:
         DataError: the file is no table.
     """
     if data == "sample":
-        rows = sample.sample()
+        rows = sample.with_outlook()
         digest = hashlib.sha256(sample.to_csv(rows)).hexdigest()
         return RawTable(rows, _source("sample", f"generated sample, seed {sample.SEED}", digest), synthetic=True)
     if data == "opsd":

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dsgo.sample import sample, to_csv, write_sample
+from dsgo.sample import sample, to_csv, with_outlook, write_sample
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHARED_DATA = Path(os.environ.get("DSGO_SHARED_DATA", CHECKOUT.parent / "shared" / "data"))
@@ -34,6 +34,15 @@ def test_a_part_has_the_rows_of_the_whole():
     part = sample(start="2013-10-20 00:00", end="2014-04-01 12:00")
     inside = RAW["utc_timestamp"].between(utc("2013-10-20 00:00"), utc("2014-04-01 12:00"))
     pd.testing.assert_frame_equal(part, RAW[inside].reset_index(drop=True))
+
+
+def test_the_outlook_is_a_week_of_weather_after_the_same_rows():
+    rows, ahead = sample(), with_outlook()
+    pd.testing.assert_frame_equal(ahead[: len(rows)], rows)
+    rest = ahead[len(rows) :]
+    assert len(rest) == 7 * 24
+    assert rest[["solar_GW", "wind_GW"]].isna().all(axis=None)
+    assert rest.drop(columns=["solar_GW", "wind_GW"]).notna().all(axis=None)
 
 
 @pytest.mark.parametrize(("start", "end"), [("2012-12-31", "2013-02-01"), ("2014-01-01", "2013-06-01")])
