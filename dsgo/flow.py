@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from dsgo import executors
 from dsgo.collection import Collection
 from dsgo.ingredients import Step
 from dsgo.settings import Settings
+from dsgo.settings import load as load_settings
 
 if TYPE_CHECKING:  # MLflow takes seconds to import
     from mlflow.entities import Run
 
-AT_ONCE = 2
 ENV_MANAGER = "local"  # the locked environment; single projects can be run in environments of their own
 JOB = "training"
 # One process imports these, the steps are forked from it: seconds saved for each of them.
@@ -54,7 +55,7 @@ def definitions(collection: Collection, steps_for: StepsFor) -> dg.Definitions:
     assets = [_asset(collection, steps_for, step, len(steps) - place) for place, step in enumerate(steps)]
     executor = dg.multiprocess_executor.configured(
         {
-            "max_concurrent": AT_ONCE,
+            "max_concurrent": executors.at_once(load_settings()),
             "start_method": {"forkserver": {"preload_modules": PRELOADED}},
         }
     )
@@ -90,8 +91,8 @@ def _run(collection: Collection, step: Step, upstream: Mapping[str, str], order:
     """Reuse a finished run after all, if the steps before came out as they had, else run the step."""
     from mlflow.tracking import MlflowClient
 
+    from dsgo.executors import run_step
     from dsgo.reuse import decide
-    from dsgo.steps import run_step
     from dsgo.tuned import with_settings
 
     client = MlflowClient()
@@ -109,7 +110,7 @@ def _run(collection: Collection, step: Step, upstream: Mapping[str, str], order:
         collection=collection.name,
         parent=order.parent_run_id,
         env_manager=ENV_MANAGER,
-        at_once=AT_ONCE,
+        at_once=executors.AT_ONCE,
     )
     print(f"finished in {(run.info.end_time - run.info.start_time) / 1000:.0f} s", flush=True)
     return run

@@ -74,8 +74,9 @@ def execute(settings: Settings, collection: Collection, data: str, level: str) -
     """
     from mlflow.tracking import MlflowClient
 
-    from dsgo import flow, promotion, tags
+    from dsgo import executors, flow, promotion, tags
 
+    executors.check(settings)
     client = MlflowClient()
     experiment_id = experiment_of(client, collection)
     _clear_up(settings, collection, client, experiment_id)
@@ -88,7 +89,9 @@ def execute(settings: Settings, collection: Collection, data: str, level: str) -
         _say(f"{name:>20} | reused run {run_id}")
     if len(done) == len(decisions):
         return
-    _say(f"to run, at most {flow.AT_ONCE} at once: {', '.join(each.step.name for each in decisions if not each.run)}")
+    _say(
+        f"to run, at most {executors.at_once(settings)} at once: {', '.join(each.step.name for each in decisions if not each.run)}"
+    )
     parent = client.create_run(
         experiment_id,
         run_name=f"pipeline {collection.name}",

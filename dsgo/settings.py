@@ -25,6 +25,7 @@ EVERYWHERE = "0.0.0.0"  # what reaches the dashboard from other machines too
 CHECKOUT = Path(__file__).resolve().parent.parent
 FTP_USER = "dsgo"
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}  # RFC 6409, RFC 8314, RFC 5321
+MULTIPROCESS, DASK = "multiprocess", "dask"  # where a pipeline's steps are run
 PASSIVE_PORTS = 40  # data connections that the FTP server can have open at once
 
 
@@ -57,6 +58,10 @@ class Settings:
     ftp_password: str = field(default="", repr=False)
     ftp_tls: bool = False
     database_url: str = field(default="", repr=False)
+    tracking_database_url: str = field(default="", repr=False)
+    """Of a PostgreSQL; empty for the SQLite file `tracking_database`."""
+    executor: str = MULTIPROCESS
+    dask_scheduler: str = ""
     asked_by: str = ""
     smtp: Smtp = Smtp()
     dashboard_host: str = HOST
@@ -102,7 +107,7 @@ class Settings:
 
     @property
     def tracking_database(self) -> Path:
-        """SQLite file of the tracking server and the registry."""
+        """SQLite file of the tracking server and the registry, where `tracking_database_url` names no other database."""
         return self.home / "mlflow.db"
 
     @property
@@ -117,6 +122,15 @@ class Settings:
         A backup copies them in this order: a ledger that is older than the registry has nothing that the registry lacks.
         """
         return (self.application_database, self.tracking_database, self.outbox)
+
+    @property
+    def in_postgresql(self) -> tuple[str, ...]:
+        """Settings that name databases in PostgreSQL: what a backup does not hold, as its own tools do that."""
+        named = {
+            "DSGO_DATABASE_URL": self.database_url.startswith("postgresql"),
+            "DSGO_TRACKING_DATABASE_URL": bool(self.tracking_database_url),
+        }
+        return tuple(setting for setting, there in named.items() if there)
 
     @property
     def outbox(self) -> Path:
@@ -214,12 +228,24 @@ def _switch(values: Mapping[str, str | None], name: str) -> bool:
     return text in ("true", "1")
 
 
-def _database_url(values: Mapping[str, str | None]) -> str:
-    text = values.get("DSGO_DATABASE_URL") or ""
-    if text and not text.startswith(("sqlite:///", "postgresql://")):
+def _database_url(values: Mapping[str, str | None], name: str, schemes: tuple[str, ...]) -> str:
+    text = values.get(name) or ""
+    if text and not text.startswith(schemes):
         scheme = text.partition(":")[0] if "://" in text else ""  # the rest may hold a password
-        raise SettingError("DSGO_DATABASE_URL", f"{scheme}:…", "postgresql://user:password@host:port/database")
+        raise SettingError(name, f"{scheme}:…", "postgresql://user:password@host:port/database")
     return text
+
+
+def _executor(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Where the steps are run: `multiprocess`, or `dask` with the address of a scheduler."""
+    executor, scheduler = values.get("DSGO_EXECUTOR") or MULTIPROCESS, values.get("DSGO_DASK_SCHEDULER") or ""
+    if executor not in (MULTIPROCESS, DASK):
+        raise SettingError("DSGO_EXECUTOR", executor, f"{MULTIPROCESS} or {DASK}")
+    if executor == DASK and not scheduler.startswith(("tcp://", "tls://")):
+        raise SettingError(
+            "DSGO_DASK_SCHEDULER", scheduler, "the address of a Dask scheduler, tcp://host:8786 or tls://…"
+        )
+    return {"executor": executor, "dask_scheduler": scheduler}
 
 
 def _smtp(values: Mapping[str, str | None]) -> Smtp:
@@ -287,10 +313,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         **_who_may_see(values),
+        **_executor(values),
         opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         ftp_tls=_switch(values, "DSGO_FTP_TLS"),
         smtp=_smtp(values),
-        database_url=_database_url(values) or f"sqlite:///{home / 'dsgo.db'}",
+        database_url=_database_url(values, "DSGO_DATABASE_URL", ("sqlite:///", "postgresql://"))
+        or f"sqlite:///{home / 'dsgo.db'}",
+        tracking_database_url=_database_url(values, "DSGO_TRACKING_DATABASE_URL", ("postgresql://",)),
         asked_by=values.get("DSGO_ASKED_BY") or "",
     )
 
