@@ -77,7 +77,7 @@ def main() -> None:
     """The step's process. Reads the order from its standard input, which stays open for as long as the worker wants it."""
     order = json.loads(sys.stdin.readline())
     lifeline = os.dup(0)
-    with open(os.devnull) as nothing:
+    with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)  # the step reads nothing
     os.set_inheritable(lifeline, False)
     settings = load()

@@ -89,9 +89,8 @@ def execute(settings: Settings, collection: Collection, data: str, level: str) -
         _say(f"{name:>20} | reused run {run_id}")
     if len(done) == len(decisions):
         return
-    _say(
-        f"to run, at most {executors.at_once(settings)} at once: {', '.join(each.step.name for each in decisions if not each.run)}"
-    )
+    to_run = ", ".join(each.step.name for each in decisions if not each.run)
+    _say(f"to run, at most {executors.at_once(settings)} at once: {to_run}")
     parent = client.create_run(
         experiment_id,
         run_name=f"pipeline {collection.name}",

@@ -7,7 +7,9 @@ by its owner only, when the first server starts; it holds the FTP password that 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -60,6 +62,10 @@ class Settings:
     database_url: str = field(default="", repr=False)
     tracking_database_url: str = field(default="", repr=False)
     """Of a PostgreSQL; empty for the SQLite file `tracking_database`."""
+    servers: str = HOST
+    """Name or address by which everybody reaches store and tracking server; another machine's where `listen` is HOST."""
+    listen: str = HOST
+    """Address that the servers of this machine listen on."""
     executor: str = MULTIPROCESS
     dask_scheduler: str = ""
     asked_by: str = ""
@@ -71,6 +77,11 @@ class Settings:
     checkout: Path = CHECKOUT
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether store and tracking server run on another machine, so that this one starts neither."""
+        return self.servers != HOST and self.listen == HOST
+
+    @property
     def env_file(self) -> Path:
         """The file that keeps what was generated for this copy."""
         return self.home / ".env"
@@ -78,12 +89,12 @@ class Settings:
     @property
     def tracking_uri(self) -> str:
         """Address of the MLflow tracking server."""
-        return f"http://{HOST}:{self.tracking_port}"
+        return f"http://{self.servers}:{self.tracking_port}"
 
     @property
     def artifact_root(self) -> str:
         """Root of all artifacts, without credentials."""
-        return f"ftp://{HOST}:{self.ftp_port}/artifacts"
+        return f"ftp://{self.servers}:{self.ftp_port}/artifacts"
 
     @property
     def dashboard_url(self) -> str:
@@ -185,10 +196,12 @@ class Settings:
         Carries no password: whoever needs it reads it from `env_file`, which `DSGO_HOME` names.
         """
         direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-        for host in (HOST, "localhost"):
+        for host in (HOST, "localhost", self.servers):
             direct = _with(direct.split(","), host, ",")
         return {
             "DSGO_HOME": str(self.home),
+            "DSGO_SERVERS": self.servers,
+            "DSGO_LISTEN": self.listen,
             "DSGO_FTP_PORT": str(self.ftp_port),
             "DSGO_FTP_TLS": str(self.ftp_tls).lower(),
             "DSGO_TRACKING_PORT": str(self.tracking_port),
@@ -234,6 +247,22 @@ def _database_url(values: Mapping[str, str | None], name: str, schemes: tuple[st
         scheme = text.partition(":")[0] if "://" in text else ""  # the rest may hold a password
         raise SettingError(name, f"{scheme}:…", "postgresql://user:password@host:port/database")
     return text
+
+
+def _where(values: Mapping[str, str | None]) -> dict[str, str]:
+    """The name of the machine of store and tracking server, and where those listen."""
+    servers, listen = values.get("DSGO_SERVERS") or HOST, values.get("DSGO_LISTEN") or HOST
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", servers):
+        raise SettingError("DSGO_SERVERS", servers, "the name or IPv4 address of a machine, without a port")
+    try:
+        ipaddress.IPv4Address(listen)
+    except ValueError:
+        raise SettingError("DSGO_LISTEN", listen, f"an IPv4 address of this machine; {EVERYWHERE} for all") from None
+    if listen != HOST and servers == HOST:
+        raise SettingError(
+            "DSGO_SERVERS", servers, "set where DSGO_LISTEN is: by what name do others reach this machine?"
+        )
+    return {"servers": servers, "listen": listen}
 
 
 def _executor(values: Mapping[str, str | None]) -> dict[str, str]:
@@ -314,6 +343,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         **_who_may_see(values),
         **_executor(values),
+        **_where(values),
         opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         ftp_tls=_switch(values, "DSGO_FTP_TLS"),
         smtp=_smtp(values),
@@ -358,6 +388,8 @@ def prepare(settings: Settings) -> Settings:
 def _explicit(settings: Settings) -> dict[str, str]:
     return {
         "DSGO_HOME": str(settings.home),
+        "DSGO_SERVERS": settings.servers,
+        "DSGO_LISTEN": settings.listen,
         "DSGO_FTP_PORT": str(settings.ftp_port),
         "DSGO_FTP_TLS": str(settings.ftp_tls).lower(),
         "DSGO_TRACKING_PORT": str(settings.tracking_port),

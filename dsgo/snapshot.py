@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsgo.errors import BackupError
 from dsgo.ftp_names import is_part, part_name
-from dsgo.settings import HOST, Settings
+from dsgo.settings import Settings
 
 
 def snapshot(settings: Settings, scratch: Path) -> dict[str, str]:
@@ -101,6 +101,6 @@ def _artifact_root(settings: Settings, scratch: Path) -> str:
         return settings.artifact_root
     with contextlib.closing(sqlite3.connect(database)) as connection:
         for (location,) in connection.execute("SELECT artifact_location FROM experiments ORDER BY creation_time DESC"):
-            if found := re.match(rf"ftp://{re.escape(HOST)}:\d+/artifacts(?=/|$)", location or ""):
+            if found := re.match(rf"ftp://{re.escape(settings.servers)}:\d+/artifacts(?=/|$)", location or ""):
                 return found[0]
     return settings.artifact_root

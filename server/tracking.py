@@ -1,4 +1,4 @@
-"""The tracking server and model registry: MLflow's server, on the loopback, artifacts in the FTP store.
+"""The tracking server and model registry: MLflow's server, artifacts in the FTP store.
 
     python server/tracking.py
 
@@ -20,7 +20,6 @@ from contextlib import closing
 from pathlib import Path
 
 from kept import guard, release, say_why
-
 from sqlalchemy.engine import URL
 
 from dsgo import database
@@ -69,7 +68,7 @@ def server_environment(settings: Settings, store: str) -> dict[str, str]:
         "_MLFLOW_SERVER_FILE_STORE": store,
         "_MLFLOW_SERVER_REGISTRY_STORE": store,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": settings.artifact_root,
-        "MLFLOW_SERVER_ALLOWED_HOSTS": "127.0.0.1:*,localhost:*",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST}:*,localhost:*,{settings.servers}:*",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
@@ -126,7 +125,7 @@ def main() -> None:
 
     uvicorn.run(
         whole_answers(app),
-        host=HOST,
+        host=settings.listen,
         port=settings.tracking_port,
         log_config=str(_UVICORN_LOG_CONFIG),
         access_log=False,

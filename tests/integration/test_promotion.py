@@ -17,7 +17,7 @@ from candidates import Candidates, evidence, make_candidates
 from mlflow.entities import LoggedModelOutput
 from mlflow.tracking import MlflowClient
 
-from dsgo import ledger, promotion, registry, services, tags
+from dsgo import ledger, promotion, registry, services
 from dsgo.errors import DSGoError, GateError, NoProductionModel, RegistryError
 from dsgo.settings import CHECKOUT, Settings
 

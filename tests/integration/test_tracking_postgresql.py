@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from candidates import Candidates, make_candidates
 from mlflow.tracking import MlflowClient
 
 from dsgo import backup, flow, pipeline, promotion, registry, restore, services
-from dsgo.errors import BackupError, ServiceError
+from dsgo.errors import BackupError
 from dsgo.settings import Settings, load, prepare
 
 DATABASE = "tracking"
