@@ -32,6 +32,7 @@ SETTING, WHAT = "DSGO_TRACKING_DATABASE_URL", "The tracking server's database"
 # MLflow compares whole numbers with text. psycopg 3, which SQLAlchemy 2.1 would take, has PostgreSQL check the types: no stage
 # of a version could be set.
 DRIVER = "postgresql+psycopg2"
+THREADS = 40  # of anyio, in which MLflow answers
 GRACE = 5  # seconds that open requests have to end when the server is stopped
 Application = Callable[[dict, Callable, Callable], Awaitable[None]]  # as ASGI has it
 
@@ -70,6 +71,10 @@ def server_environment(settings: Settings, store: str) -> dict[str, str]:
         "_MLFLOW_SERVER_ARTIFACT_ROOT": settings.artifact_root,
         "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST}:*,localhost:*,{settings.servers}:*",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        # A connection for each of the server's threads. SQLAlchemy's 15 were not enough for 32 clients: the others waited for
+        # half a minute, then got an error that no client tries again.
+        "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "5",
+        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": str(THREADS - 5),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,9 +20,9 @@ import toy_collection
 from mlflow.tracking import MlflowClient
 from toy_collection import Toy
 
-from dsgo import daemon, dask_worker, probes, remains, tags
+from dsgo import daemon, dask_worker, executors, flow, pipeline, probes, tags
 from dsgo.errors import ServiceError, StepError
-from dsgo.settings import HOST, Settings
+from dsgo.settings import HOST, Settings, load
 
 COUNTER = itertools.count()
 DEADLINE_S = 240  # of anything on a machine that has other work too
@@ -81,30 +82,53 @@ def count(scheduler: str) -> int:
         return len(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def halted(toy: Toy) -> tuple[subprocess.Popen, psutil.Process]:
-    """A pipeline that has come to the step that halts, and that step's process; both are to be ended by the test."""
+class Asked(threading.Thread):
+    """The first step of a toy collection, asked of the cluster as the pipeline asks for it."""
+
+    def __init__(self, toy: Toy) -> None:
+        super().__init__(daemon=True)
+        self.toy, self.run_id, self.error = toy, "", None
+        self.start()
+
+    def run(self) -> None:
+        experiment = pipeline.experiment_of(MlflowClient(), self.toy.collection)
+        facts = {"collection": self.toy.folder.name, "parent": "", "env_manager": "local", "at_once": 1}
+        step = flow.load(self.toy.folder / "flow.py").steps("sample")[0]
+        try:
+            self.run_id = executors.run_step(step, {}, experiment_id=experiment, **facts).info.run_id
+        except StepError as error:
+            self.error = error
+
+
+# Asks for the step and waits, until it is killed.
+ASKING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "tests/integration")
+import toy_collection
+from test_dask import Asked
+Asked(toy_collection.Toy(Path(sys.argv[1]))).join()
+"""
+
+
+def next_halted(toy: Toy) -> psutil.Process:
+    """The process of the step that halts, once it does."""
     pipe = os.open(toy.folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    process = toy.start()
-    return process, next_halted(pipe, process)
-
-
-def next_halted(pipe: int, process: subprocess.Popen) -> psutil.Process:
-    ended = os.pidfd_open(process.pid)
-    ready, _, _ = select.select([pipe, ended], [], [], DEADLINE_S)
-    os.close(ended)
-    if pipe not in ready:
-        process.kill()
-        pytest.fail(f"the step was not reached: {process.communicate()[0]}")
+    ready, _, _ = select.select([pipe], [], [], DEADLINE_S)
+    assert ready, "the step was not reached"
     step = psutil.Process(int(os.read(pipe, 20)))
     os.close(pipe)
     return step
 
 
-def statuses(toy: Toy, step: str) -> list[str]:
-    """Of all runs of a step, the newest first."""
+def runs_of(toy: Toy) -> list:
+    """All runs of the first step, the newest first."""
     experiment = MlflowClient().get_experiment_by_name(toy.folder.name)
-    runs = MlflowClient().search_runs([experiment.experiment_id], f"tags.`{tags.STEP}` = '{step}'")
-    return [run.info.status for run in runs]
+    return MlflowClient().search_runs([experiment.experiment_id], f"tags.`{tags.STEP}` = 'source'")
+
+
+def statuses(toy: Toy) -> list[str]:
+    return [run.info.status for run in runs_of(toy)]
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -114,74 +138,60 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-def test_both_workers_work_and_what_they_made_is_reused_here_too(
-    cluster: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipeline_is_run_by_both_workers_and_reused(cluster: Workers) -> None:
     toy, _ = cluster()
     code, output = toy.run()
     assert code == 0, output
     ran = dict(re.findall(r"(\w+) \| ran on worker (tcp://\S+)", output))
     assert set(ran) == set(toy_collection.STEPS)
-    assert len(set(ran.values())) == 2
     assert ran["left"] != ran["right"]
-    code, output = toy.run()
-    assert (code, output.count("reused run")) == (0, len(toy_collection.STEPS))
-    monkeypatch.delenv("DSGO_EXECUTOR")
-    toy.asks("end", "anew")
-    code, output = toy.run()
-    assert (code, output.count("reused run")) == (0, len(toy_collection.STEPS) - 1)
-    assert "ran on worker" not in output
+    plan = pipeline.plan(flow.load(toy.folder / "flow.py").steps("sample"), toy.collection)
+    assert [each.why for each in plan] == [()] * len(toy_collection.STEPS)
 
 
-def test_a_failed_step_is_told_with_what_it_said_and_what_comes_after_it_is_not_run(cluster: Workers) -> None:
+def test_a_failed_step_is_told_with_what_it_said(cluster: Workers, capfd: pytest.CaptureFixture) -> None:
     toy, _ = cluster()
-    assert toy.run()[0] == 0
-    toy.asks("left", "fail")  # of `end`, an earlier run has had a result of `left`
-    toy.asks("right", "anew")
-    code, output = toy.run()
-    assert code == 1
-    assert "left | asked to fail" in output.replace("                ", "") and "error: Step left failed" in output
-    assert len(statuses(toy, "right")) == 2
-    assert len(statuses(toy, "end")) == 1
+    toy.asks("source", "fail")
+    asked = Asked(toy)
+    asked.join(DEADLINE_S)
+    (run_id,) = [run.info.run_id for run in runs_of(toy)]
+    assert str(asked.error) == f"Step source: failed; what it said is above. Its run is {run_id}."
+    assert asked.error.step == "source"
+    assert "asked to fail" in capfd.readouterr().out
+    assert statuses(toy) == ["FAILED"]
 
 
-def test_a_killed_worker_takes_its_step_with_it_and_the_other_goes_on(cluster: Workers, servers: Settings) -> None:
-    toy, workers = cluster(halt="left")
-    process, step = halted(toy)
-    own = {parent.pid for parent in step.parents()}
-    (killed,) = [worker for worker in workers if worker.pid in own]
-    pipe = os.open(toy.folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    killed.kill()
-    again = next_halted(pipe, process)
+def test_a_killed_worker_takes_its_step_with_it_and_the_other_goes_on(cluster: Workers) -> None:
+    toy, workers = cluster(halt="source")
+    asked = Asked(toy)
+    step = next_halted(toy)
+    above = {parent.pid for parent in step.parents()}
+    (worker,) = [worker for worker in workers if worker.pid in above]
+    worker.kill()
+    again = next_halted(toy)
     assert daemon.wait_until(lambda: is_gone(step), DEADLINE_S)
     os.kill(again.pid, signal.SIGUSR1)
-    output, _ = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 0, output
-    assert statuses(toy, "left") == ["FINISHED", "KILLED"]
-    code, output = toy.run()
-    assert (code, output.count("reused run")) == (0, len(toy_collection.STEPS))
+    asked.join(DEADLINE_S)
+    assert asked.error is None
+    assert statuses(toy) == ["FINISHED", "KILLED"]
+    assert runs_of(toy)[0].info.run_id == asked.run_id
+    assert tags.MANIFEST not in runs_of(toy)[1].data.tags  # nothing will reuse it
 
 
-def test_a_killed_pipeline_leaves_no_step_at_work(cluster: Workers, servers: Settings) -> None:
-    toy, _ = cluster(halt="left")
-    process, step = halted(toy)
-    process.kill()
-    process.stdout.close()
-    process.wait()
-    for orphan in remains.processes(servers, toy.folder.name):  # those that wait here for the cluster
-        if "dsgo.dask_worker" not in orphan.cmdline() and orphan != step and orphan not in step.parents():
-            orphan.kill()
+def test_a_step_that_nobody_waits_for_any_more_is_ended(cluster: Workers) -> None:
+    toy, _ = cluster(halt="source")
+    path = {"PYTHONPATH": os.pathsep.join([str(toy_collection.CHECKOUT), str(toy_collection.CHECKOUT / "tests")])}
+    command = [sys.executable, "-c", ASKING, str(toy.folder)]
+    with subprocess.Popen(command, env={**os.environ, **path}, cwd=toy_collection.CHECKOUT) as asking:
+        step = next_halted(toy)
+        asking.kill()
     assert daemon.wait_until(lambda: is_gone(step), DEADLINE_S)
-    assert daemon.wait_until(lambda: statuses(toy, "left") == ["KILLED"], DEADLINE_S)
-    remains.end_processes(servers, toy.folder.name)
+    assert daemon.wait_until(lambda: statuses(toy) == ["KILLED"], DEADLINE_S)
 
 
 def test_without_a_scheduler_or_a_worker_nothing_is_begun(
     servers: Settings, scheduler: str, monkeypatch: pytest.MonkeyPatch, free_ports: Callable[[int], list[int]]
 ) -> None:
-    from dsgo import executors
-    from dsgo.settings import load
-
     monkeypatch.setenv("DSGO_EXECUTOR", "dask")
     monkeypatch.setenv("DSGO_DASK_SCHEDULER", scheduler)
     with pytest.raises(ServiceError, match="has no worker"):
@@ -195,8 +205,6 @@ def test_without_a_scheduler_or_a_worker_nothing_is_begun(
 def test_a_worker_of_another_copy_or_with_other_code_is_refused_by_what_differs(
     servers: Settings, tmp_path: Path
 ) -> None:
-    from dsgo import flow
-
     toy = toy_collection.make(tmp_path / "toy_other")
     step = flow.load(toy.folder / "flow.py").steps("sample")[0]
     order = dask_worker.order(step, {}, servers, {})
