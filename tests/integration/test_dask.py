@@ -208,7 +208,7 @@ def test_a_worker_of_another_copy_or_with_other_code_is_refused_by_what_differs(
     toy = toy_collection.make(tmp_path / "toy_other")
     step = flow.load(toy.folder / "flow.py").steps("sample")[0]
     order = dask_worker.order(step, {}, servers, {})
-    with pytest.raises(StepError, match=r"the tracking server http://127.0.0.1:5000.*make env"):
+    with pytest.raises(StepError, match=r"the pipeline http://127.0.0.1:5000.*make env"):
         dask_worker._run({**order, "tracking_uri": "http://127.0.0.1:5000"}, servers)
     (step.project / "step.py").write_text("# other")
     with pytest.raises(StepError, match=r"has not what the pipeline has: step.py has changed"):
