@@ -50,7 +50,7 @@ def backup(settings: Settings, to: Path | None = None, say: Say = print) -> Path
         BackupError: there is nothing to back up, a database is damaged, or the file cannot be written. There is no file
             then.
     """
-    if not settings.tracking_database.exists():
+    if not settings.tracking_database_url and not settings.tracking_database.exists():
         raise BackupError(settings.home, "there is nothing to back up yet.")
     try:
         with only_one(settings, say) as scratch:
@@ -64,6 +64,11 @@ def backup(settings: Settings, to: Path | None = None, say: Say = print) -> Path
     except (OSError, sqlite3.Error) as error:
         raise BackupError(to or settings.backups, f"no backup could be written: {error}.") from error
     say(f"Backup of {files:,} files, {megabytes(total)}: {target}")
+    if settings.in_postgresql:
+        say(
+            f"Not in it: what {' and '.join(settings.in_postgresql)} names in PostgreSQL. Its own tools back that up: "
+            "`pg_dump` right before `make backup`, so that the artifacts here are all that the dump knows of."
+        )
     return target
 
 

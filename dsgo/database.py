@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from dsgo import settings as dsgo_settings
 from dsgo.errors import DatabaseError, SettingError
 
+SETTING = "DSGO_DATABASE_URL"
+WHAT = "The application database"
 PATIENCE = 30  # seconds to wait for a writer of SQLite, or for PostgreSQL to answer
 WRITABLE = "Look whether the file can be written and the disk has space."
 ADVISORY_LOCK = (
@@ -92,18 +95,23 @@ class Tables:
 
 
 def address() -> URL:
-    """The database's address. Its parts are checked here: what a driver says of a wrong one might hold the password.
+    """The application database's address, as `parsed` has it."""
+    return parsed(SETTING, dsgo_settings.load().database_url)
+
+
+def parsed(setting: str, text: str) -> URL:
+    """A database's address. Its parts are checked here: what a driver says of a wrong one might hold the password.
 
     Raises:
-        SettingError: DSGO_DATABASE_URL is no such address.
+        SettingError: what `setting` says is no such address.
     """
     wrong = SettingError(
-        "DSGO_DATABASE_URL",
+        setting,
         "…",  # holds a password
         "postgresql://user:password@host:port/database, with %40 for @, %3A for : and %2F for / in user and password",
     )
     try:
-        url = sa.make_url(dsgo_settings.load().database_url)
+        url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
         raise wrong from None
     if not url.database or "@" in (url.host or ""):
@@ -114,17 +122,15 @@ def address() -> URL:
 
 
 @contextlib.contextmanager
-def answering(url: URL) -> Iterator[None]:
+def answering(url: URL, what: str = WHAT, setting: str = SETTING) -> Iterator[None]:
     """What goes wrong inside becomes a DatabaseError that names the database, without the statement's parameters."""
     try:
         yield
     except SQLAlchemyError as error:
         said = str(getattr(error, "orig", None) or error).strip().splitlines()
         raise DatabaseError(
-            f"{_shown(url)}: {said[0] if said else type(error).__name__}.",
-            "Look whether DSGO_DATABASE_URL is right and the database runs."
-            if url.drivername != "sqlite"
-            else WRITABLE,
+            f"{_shown(url, what)}: {said[0] if said else type(error).__name__}.",
+            f"Look whether {setting} is right and the database runs." if url.drivername != "sqlite" else WRITABLE,
         ) from None
 
 
@@ -136,12 +142,9 @@ def engine(url: URL) -> Engine:
         sa.event.listen(made, "connect", _prepare_sqlite)
         sa.event.listen(made, "begin", _begin)
         return made
-    try:
-        import psycopg  # noqa: F401
-    except ImportError:
-        raise DatabaseError(
-            f"{_shown(url)}: the driver psycopg is not installed.", "Install dsgo[postgresql]."
-        ) from None
+    driver = url.get_driver_name()
+    if importlib.util.find_spec(driver) is None:
+        raise DatabaseError(f"{_shown(url)}: the driver {driver} is not installed.", "Install dsgo[postgresql].")
     return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": PATIENCE})
 
 
@@ -165,12 +168,12 @@ def utc(time: datetime) -> datetime:
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _shown(url: URL) -> str:
+def _shown(url: URL, what: str = WHAT) -> str:
     """The address without user, password and options."""
     if url.drivername == "sqlite":
-        return f"The application database {url.database}"
+        return f"{what} {url.database}"
     place = f"{url.host or 'its local socket'}:{url.port or 5432}"
-    return f"The application database in PostgreSQL at {place}, database {url.database}"
+    return f"{what} in PostgreSQL at {place}, database {url.database}"
 
 
 def _prepare_sqlite(connection, _) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dsgo import dagster_home, tags
+from dsgo import dagster_home, executors, tags
 from dsgo.collection import Collection
 from dsgo.ingredients import Step
 from dsgo.settings import Settings
@@ -27,7 +27,6 @@ from dsgo.transient import is_transient
 if TYPE_CHECKING:  # MLflow takes seconds to import
     from mlflow.entities import Run
 
-AT_ONCE = 2
 ENV_MANAGER = "local"  # the locked environment; single projects can be run in environments of their own
 TRAINING, PRODUCTION, VALIDATION = "training", "production", "validation"
 JOBS = {
@@ -82,7 +81,7 @@ def definitions(
     ]
     executor = dg.multiprocess_executor.configured(
         {
-            "max_concurrent": AT_ONCE,
+            "max_concurrent": executors.at_once(load_settings()),
             "start_method": {"forkserver": {"preload_modules": PRELOADED}},
         }
     )
@@ -144,8 +143,8 @@ def _run(collection: Collection, step: Step, upstream: Mapping[str, str], said: 
     """Reuse a finished run after all, if the steps before came out as they had, else run the step."""
     from mlflow.tracking import MlflowClient
 
+    from dsgo.executors import run_step
     from dsgo.reuse import decide
-    from dsgo.steps import run_step
     from dsgo.tuned import with_settings
 
     client = MlflowClient()
@@ -163,7 +162,7 @@ def _run(collection: Collection, step: Step, upstream: Mapping[str, str], said: 
         collection=collection.name,
         parent=said[PARENT],
         env_manager=ENV_MANAGER,
-        at_once=AT_ONCE,
+        at_once=executors.AT_ONCE,
     )
     print(f"finished in {(run.info.end_time - run.info.start_time) / 1000:.0f} s", flush=True)
     return run

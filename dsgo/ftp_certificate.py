@@ -36,7 +36,7 @@ def _make(certificate: Path, key: Path, hosts: tuple[str, ...]) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "DSGo FTP store")])
     now = datetime.datetime.now(datetime.UTC)
-    names = [*(x509.IPAddress(ipaddress.ip_address(host)) for host in hosts), x509.DNSName("localhost")]
+    names = [*map(_subject, hosts), x509.DNSName("localhost")]
     signed = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -53,6 +53,16 @@ def _make(certificate: Path, key: Path, hosts: tuple[str, ...]) -> None:
     secret = private.private_bytes(pem, private_format, serialization.NoEncryption())
     _write(key, secret, 0o600)
     _write(certificate, signed.public_bytes(pem), 0o644)
+
+
+def _subject(host: str):
+    """A host as certificates name it: by its address or its name."""
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

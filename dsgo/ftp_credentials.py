@@ -42,7 +42,7 @@ def find_login(host: str, port: int, user: str | None = None, password: str | No
 
 def is_own_server(host: str, port: int, own: settings.Settings) -> bool:
     """Whether `host:port` is the FTP server of this copy of DSGo."""
-    return host in (settings.HOST, "localhost") and port == own.ftp_port
+    return host in (settings.HOST, "localhost", own.servers) and port == own.ftp_port
 
 
 def _from_environment(user: str | None) -> Login | None:

@@ -220,8 +220,9 @@ def execute(
     """
     from mlflow.tracking import MlflowClient
 
-    from dsgo import flow, promotion, tags
+    from dsgo import executors, flow, promotion, tags
 
+    executors.check(settings)
     _say(f"\n{job}")
     client = MlflowClient()
     experiment_id = experiment_of(client, collection)
@@ -242,7 +243,7 @@ def execute(
             orchestrate({flow.REUSED: json.dumps(done)})
         return ""
     left = ", ".join(each.step.name for each in decisions if not each.run)
-    _say(f"to run, unless what comes before turns out the same, at most {flow.AT_ONCE} at once: {left}")
+    _say(f"to run, unless what comes before turns out the same, at most {executors.at_once(settings)} at once: {left}")
     parent = client.create_run(
         experiment_id,
         run_name=" ".join(filter(None, (job, collection.name, partition))),

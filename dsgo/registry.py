@@ -200,8 +200,11 @@ def leaderboard(collection: str) -> pd.DataFrame:
     if not newest:
         return pd.DataFrame(columns=LEADERBOARD)
     runs = candidates(collection, newest[0].data.tags[tags.DATA_DIGEST], experiment.name)
-    versions = {v.run_id: v for v in client.search_model_versions(f"name = '{collection}'")}
-    return leaderboard_table(runs, versions)
+    if not runs:
+        return pd.DataFrame(columns=LEADERBOARD)
+    those = ", ".join(f"'{run.info.run_id}'" for run in runs)  # not all versions that there ever were
+    found = client.search_model_versions(f"name = '{collection}' and run_id IN ({those})")
+    return leaderboard_table(runs, {version.run_id: version for version in found})
 
 
 def leaderboard_table(runs: list, versions: Mapping[str, ModelVersion]) -> pd.DataFrame:

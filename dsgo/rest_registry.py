@@ -19,7 +19,7 @@ import pandas as pd
 from dsgo import tags
 from dsgo.errors import DataError, DSGoError, NoProductionModel, RegistryError
 from dsgo.notices import Watched
-from dsgo.settings import HOST, Settings
+from dsgo.settings import Settings
 from dsgo.tables import Dataset, read_files
 
 ALIAS = "champion"
@@ -204,7 +204,7 @@ class RestRegistry:
             raise self._no_answer(error) from error
 
     def _ask(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(HOST, self._settings.tracking_port, timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection(self._settings.servers, self._settings.tracking_port, timeout=TIMEOUT_S)
         try:
             connection.request("GET", f"{path}?{urlencode(query)}")
             response = connection.getresponse()

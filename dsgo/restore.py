@@ -73,6 +73,10 @@ def restore(settings: Settings, file: Path, say: Say = print) -> None:
     )
     if aside is not None:
         say(f"What was here before is in {aside}: remove it when you no longer need it.")
+    if settings.in_postgresql:
+        say(
+            f"Now restore what {' and '.join(settings.in_postgresql)} names, by `pg_restore` of the dump taken before it."
+        )
 
 
 def _refuse(settings: Settings) -> None:
@@ -113,6 +117,13 @@ def _checked(tar: tarfile.TarFile, file: Path, settings: Settings) -> tuple[list
     found = sorted((member.name, member.size) for member in members if member.isreg())
     if found != sorted((name, size) for name, (size, _) in manifest.files.items()):
         raise BackupError(file, "is damaged: its members are not those that its manifest lists.", UNTOUCHED)
+    if (settings.tracking_database.name in manifest.files) == bool(settings.tracking_database_url):
+        here, there = ("PostgreSQL", "SQLite") if settings.tracking_database_url else ("SQLite", "PostgreSQL")
+        raise BackupError(
+            file,
+            f"is of a copy whose tracking server has its database in {there}, this one has it in {here}.",
+            "Restore it with DSGO_TRACKING_DATABASE_URL set as it was there.",
+        )
     if manifest.artifact_root != settings.artifact_root:
         port = urlsplit(manifest.artifact_root).port
         raise SettingError("DSGO_FTP_PORT", settings.ftp_port, f"{port}, as in all artifacts' addresses in {file}")

@@ -111,6 +111,11 @@ def up(settings: Settings, names: Sequence[str] = ("ftp", "tracking"), say: Say 
         exchange.complete(settings)
         settings = prepare(settings)
         names = {*names, *(needed for name in names for needed in SERVICES[name].needs)}
+        if settings.elsewhere:
+            _registry(settings, "get", {"name": DEFAULT_COLLECTION})  # finds out whether somebody answers there
+            names -= {"ftp", "tracking"}
+            if not names:
+                return settings
         names |= _ensure_supervisor(settings, names)
         base = [name for name in SERVICES if name in names and not SERVICES[name].needs]
         for name in base:  # side by side: the tracking server takes its time
@@ -232,7 +237,7 @@ def follow(settings: Settings, collection: str, say: Say = _silent) -> None:
 
 def _registry(settings: Settings, method: str, query: dict[str, str]) -> dict:
     """What the registry's REST interface answers to `registered-models/<method>`; empty where it has no such model."""
-    connection = http.client.HTTPConnection(HOST, settings.tracking_port, timeout=30)
+    connection = http.client.HTTPConnection(settings.servers, settings.tracking_port, timeout=30)
     try:
         connection.request("GET", f"/api/2.0/mlflow/registered-models/{method}?{urlencode(query)}")
         response = connection.getresponse()

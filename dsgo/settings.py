@@ -7,7 +7,9 @@ by its owner only, when the first server starts; it holds the FTP password that 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -27,6 +29,7 @@ FTP_USER = "dsgo"
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}  # RFC 6409, RFC 8314, RFC 5321
 SOURCE_NAMES = ("sample", "opsd")  # what raw data can be besides a file or a URL
 FAILURE_FILE = "DSGO_FAILURE_FILE"  # in the environment of a step that a pipeline has started
+MULTIPROCESS, DASK = "multiprocess", "dask"  # where a pipeline's steps are run
 PASSIVE_PORTS = 40  # data connections that the FTP server can have open at once
 
 
@@ -62,6 +65,14 @@ class Settings:
     ftp_password: str = field(default="", repr=False)
     ftp_tls: bool = False
     database_url: str = field(default="", repr=False)
+    tracking_database_url: str = field(default="", repr=False)
+    """Of a PostgreSQL; empty for the SQLite file `tracking_database`."""
+    servers: str = HOST
+    """Name or address by which everybody reaches store and tracking server; another machine's where `listen` is HOST."""
+    listen: str = HOST
+    """Address that the servers of this machine listen on."""
+    executor: str = MULTIPROCESS
+    dask_scheduler: str = ""
     asked_by: str = ""
     smtp: Smtp = Smtp()
     dashboard_host: str = HOST
@@ -71,6 +82,11 @@ class Settings:
     checkout: Path = CHECKOUT
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether store and tracking server run on another machine, so that this one starts neither."""
+        return self.servers != HOST and self.listen == HOST
+
+    @property
     def env_file(self) -> Path:
         """The file that keeps what was generated for this copy."""
         return self.home / ".env"
@@ -78,12 +94,12 @@ class Settings:
     @property
     def tracking_uri(self) -> str:
         """Address of the MLflow tracking server."""
-        return f"http://{HOST}:{self.tracking_port}"
+        return f"http://{self.servers}:{self.tracking_port}"
 
     @property
     def artifact_root(self) -> str:
         """Root of all artifacts, without credentials."""
-        return f"ftp://{HOST}:{self.ftp_port}/artifacts"
+        return f"ftp://{self.servers}:{self.ftp_port}/artifacts"
 
     @property
     def dashboard_url(self) -> str:
@@ -112,7 +128,7 @@ class Settings:
 
     @property
     def tracking_database(self) -> Path:
-        """SQLite file of the tracking server and the registry."""
+        """SQLite file of the tracking server and the registry, where `tracking_database_url` names no other database."""
         return self.home / "mlflow.db"
 
     @property
@@ -127,6 +143,15 @@ class Settings:
         A backup copies them in this order: a ledger that is older than the registry has nothing that the registry lacks.
         """
         return (self.application_database, self.tracking_database, self.outbox)
+
+    @property
+    def in_postgresql(self) -> tuple[str, ...]:
+        """Settings that name databases in PostgreSQL: what a backup does not hold, as its own tools do that."""
+        named = {
+            "DSGO_DATABASE_URL": self.database_url.startswith("postgresql"),
+            "DSGO_TRACKING_DATABASE_URL": bool(self.tracking_database_url),
+        }
+        return tuple(setting for setting, there in named.items() if there)
 
     @property
     def outbox(self) -> Path:
@@ -181,10 +206,12 @@ class Settings:
         Carries no password: whoever needs it reads it from `env_file`, which `DSGO_HOME` names.
         """
         direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-        for host in (HOST, "localhost"):
+        for host in (HOST, "localhost", self.servers):
             direct = _with(direct.split(","), host, ",")
         return {
             "DSGO_HOME": str(self.home),
+            "DSGO_SERVERS": self.servers,
+            "DSGO_LISTEN": self.listen,
             "DSGO_FTP_PORT": str(self.ftp_port),
             "DSGO_FTP_TLS": str(self.ftp_tls).lower(),
             "DSGO_TRACKING_PORT": str(self.tracking_port),
@@ -225,11 +252,11 @@ def _switch(values: Mapping[str, str | None], name: str) -> bool:
     return text in ("true", "1")
 
 
-def _database_url(values: Mapping[str, str | None]) -> str:
-    text = values.get("DSGO_DATABASE_URL") or ""
-    if text and not text.startswith(("sqlite:///", "postgresql://")):
+def _database_url(values: Mapping[str, str | None], name: str, schemes: tuple[str, ...]) -> str:
+    text = values.get(name) or ""
+    if text and not text.startswith(schemes):
         scheme = text.partition(":")[0] if "://" in text else ""  # the rest may hold a password
-        raise SettingError("DSGO_DATABASE_URL", f"{scheme}:…", "postgresql://user:password@host:port/database")
+        raise SettingError(name, f"{scheme}:…", "postgresql://user:password@host:port/database")
     return text
 
 
@@ -238,6 +265,34 @@ def _data(values: Mapping[str, str | None]) -> str:
     if text not in SOURCE_NAMES and "://" not in text and not Path(text).is_absolute():
         raise SettingError("DSGO_DATA", text, f"one of {', '.join(SOURCE_NAMES)}, a URL, or a file's absolute path")
     return text
+
+
+def _where(values: Mapping[str, str | None]) -> dict[str, str]:
+    """The name of the machine of store and tracking server, and where those listen."""
+    servers, listen = values.get("DSGO_SERVERS") or HOST, values.get("DSGO_LISTEN") or HOST
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", servers):
+        raise SettingError("DSGO_SERVERS", servers, "the name or IPv4 address of a machine, without a port")
+    try:
+        ipaddress.IPv4Address(listen)
+    except ValueError:
+        raise SettingError("DSGO_LISTEN", listen, f"an IPv4 address of this machine; {EVERYWHERE} for all") from None
+    if listen != HOST and servers == HOST:
+        raise SettingError(
+            "DSGO_SERVERS", servers, "set where DSGO_LISTEN is: by what name do others reach this machine?"
+        )
+    return {"servers": servers, "listen": listen}
+
+
+def _executor(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Where the steps are run: `multiprocess`, or `dask` with the address of a scheduler."""
+    executor, scheduler = values.get("DSGO_EXECUTOR") or MULTIPROCESS, values.get("DSGO_DASK_SCHEDULER") or ""
+    if executor not in (MULTIPROCESS, DASK):
+        raise SettingError("DSGO_EXECUTOR", executor, f"{MULTIPROCESS} or {DASK}")
+    if executor == DASK and not scheduler.startswith(("tcp://", "tls://")):
+        raise SettingError(
+            "DSGO_DASK_SCHEDULER", scheduler, "the address of a Dask scheduler, tcp://host:8786 or tls://…"
+        )
+    return {"executor": executor, "dask_scheduler": scheduler}
 
 
 def _smtp(values: Mapping[str, str | None]) -> Smtp:
@@ -308,10 +363,14 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ftp_user=values.get("DSGO_FTP_USER") or FTP_USER,
         ftp_password=values.get("DSGO_FTP_PASSWORD") or "",
         **_who_may_see(values),
+        **_executor(values),
+        **_where(values),
         opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         ftp_tls=_switch(values, "DSGO_FTP_TLS"),
         smtp=_smtp(values),
-        database_url=_database_url(values) or f"sqlite:///{home / 'dsgo.db'}",
+        database_url=_database_url(values, "DSGO_DATABASE_URL", ("sqlite:///", "postgresql://"))
+        or f"sqlite:///{home / 'dsgo.db'}",
+        tracking_database_url=_database_url(values, "DSGO_TRACKING_DATABASE_URL", ("postgresql://",)),
         asked_by=values.get("DSGO_ASKED_BY") or "",
     )
 
@@ -356,6 +415,8 @@ def prepare(settings: Settings) -> Settings:
 def _explicit(settings: Settings) -> dict[str, str]:
     return {
         "DSGO_HOME": str(settings.home),
+        "DSGO_SERVERS": settings.servers,
+        "DSGO_LISTEN": settings.listen,
         "DSGO_FTP_PORT": str(settings.ftp_port),
         "DSGO_FTP_TLS": str(settings.ftp_tls).lower(),
         "DSGO_TRACKING_PORT": str(settings.tracking_port),

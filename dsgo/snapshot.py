@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsgo.errors import BackupError
 from dsgo.ftp_names import is_part, part_name
-from dsgo.settings import HOST, Settings
+from dsgo.settings import Settings
 
 
 def snapshot(settings: Settings, scratch: Path) -> dict[str, str]:
@@ -31,7 +31,8 @@ def snapshot(settings: Settings, scratch: Path) -> dict[str, str]:
     _link_tree(settings.ftp_root, artifacts, 0)
     moment_ns = time.time_ns()
     for database in settings.databases:
-        if database.exists():
+        left = database == settings.tracking_database and settings.tracking_database_url  # of a time before PostgreSQL
+        if database.exists() and not left:
             _copy_database(database, scratch / database.name)
     _link_tree(settings.ftp_root, artifacts, moment_ns)
     time_utc = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment_ns // 10**9))
@@ -96,8 +97,10 @@ def _copy_database(source: Path, target: Path) -> None:
 def _artifact_root(settings: Settings, scratch: Path) -> str:
     """Root of the artifacts in this copy's store as the tracking database has it: that of the newest experiment."""
     database = scratch / settings.tracking_database.name
+    if not database.exists():
+        return settings.artifact_root
     with contextlib.closing(sqlite3.connect(database)) as connection:
         for (location,) in connection.execute("SELECT artifact_location FROM experiments ORDER BY creation_time DESC"):
-            if found := re.match(rf"ftp://{re.escape(HOST)}:\d+/artifacts(?=/|$)", location or ""):
+            if found := re.match(rf"ftp://{re.escape(settings.servers)}:\d+/artifacts(?=/|$)", location or ""):
                 return found[0]
     return settings.artifact_root

@@ -611,12 +611,13 @@ def handler_for(current: settings.Settings) -> type[StoreHandler]:
     }
     if not current.ftp_tls:
         return type("Handler", (StoreHandler,), attributes)
-    return type("TLSHandler", (TLSStoreHandler,), {**attributes, "ssl_context": _tls_context(current.ftp_certificate)})
+    return type("TLSHandler", (TLSStoreHandler,), {**attributes, "ssl_context": _tls_context(current)})
 
 
-def _tls_context(certificate: Path) -> SSL.Context:
-    """TLS 1.2 or newer with the certificate, which is made if there is none."""
-    key = ensure_certificate(certificate, settings.HOST)
+def _tls_context(current: settings.Settings) -> SSL.Context:
+    """TLS 1.2 or newer with the copy's certificate, which is made if there is none."""
+    certificate = current.ftp_certificate
+    key = ensure_certificate(certificate, current.servers)
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION)
@@ -692,20 +693,20 @@ class StoreServer(ThreadedFTPServer):
         return any(getattr(session, "data_channel", None) is not None for session in list(self.sessions))
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on the loopback address.
+def listen(port: int, address: str = settings.HOST) -> socket.socket:
+    """A listening socket, on the loopback address unless told otherwise.
 
     Raises:
         ServiceError: the port is taken; says which setting to change.
     """
     try:
-        return socket.create_server((settings.HOST, port), backlog=128)
+        return socket.create_server((address, port), backlog=128)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         raise ServiceError(
             "FTP server",
-            f"port {port} of {settings.HOST} is taken.",
+            f"port {port} of {address} is taken.",
             f"Stop what listens there, or set DSGO_FTP_PORT to another port than {port}.",
         ) from None
 
@@ -763,7 +764,7 @@ def main() -> int:
     _allow_descriptors()
     try:
         wanted = settings.load()
-        listener = listen(wanted.ftp_port)  # before anything is written
+        listener = listen(wanted.ftp_port, wanted.listen)  # before anything is written
         with listener:
             current = settings.prepare(wanted)
             if not current.ftp_password:
@@ -777,7 +778,7 @@ def main() -> int:
             security = "TLS only" if current.ftp_tls else "without TLS"
             log.info(
                 "FTP server ready on ftp://%s:%d, %s, files in %s",
-                settings.HOST,
+                current.listen,
                 current.ftp_port,
                 security,
                 current.ftp_root,

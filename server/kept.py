@@ -1,18 +1,22 @@
 """What is or was in Production stays: MLflow's own database refuses to delete it.
 
 A rollback may need every version that was ever in Production, with its training run, its models and its dataset's run.
-`dsgo.promotion` marks such a version by a tag; triggers in the tracking database refuse whatever would take it away.
-They hold for the REST interface, the UI and `mlflow gc` alike, also for one that opens the file by itself.
+`dsgo.promotion` marks such a version by a tag; triggers in the tracking database, SQLite or PostgreSQL, refuse whatever
+would take it away. They hold for the REST interface, the UI and `mlflow gc` alike, also for one that opens the database by
+itself.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
+import contextlib
+from collections.abc import Iterator
+
+from sqlalchemy.engine import URL, Connection
 
 from dsgo import tags
+from dsgo.database import engine
 
+PREFIX = "dsgo_kept_"
 WHY = "is or was in Production and is kept for a rollback (`make ledger` shows it)"
 
 _VERSIONS = (
@@ -20,13 +24,13 @@ _VERSIONS = (
     f"WHERE t.key = '{tags.PROMOTED}')"
 )
 _RUNS = (
-    f"(SELECT run_id FROM {_VERSIONS} UNION SELECT substr(d.value, length('runs:/') + 1, 32) FROM {_VERSIONS} "
+    f"(SELECT run_id FROM {_VERSIONS} p UNION SELECT substr(d.value, length('runs:/') + 1, 32) FROM {_VERSIONS} p "
     f"JOIN model_version_tags d USING (workspace, name, version) WHERE d.key = '{tags.DATASET}')"
 )
 _OF_MODEL = f"EXISTS (SELECT 1 FROM {_VERSIONS} k WHERE (k.workspace, k.name) = (OLD.workspace, OLD.name))"
 _OF_VERSION = f"{_OF_MODEL[:-1]} AND k.version = OLD.version)"
 _OF_RUN = f"OLD.run_uuid IN {_RUNS}"
-_OF_LOGGED = f"(OLD.source_run_id IN {_RUNS} OR 'models:/' || OLD.model_id IN (SELECT source FROM {_VERSIONS}))"
+_OF_LOGGED = f"(OLD.source_run_id IN {_RUNS} OR 'models:/' || OLD.model_id IN (SELECT source FROM {_VERSIONS} p))"
 _OF_EXPERIMENT = f"EXISTS (SELECT 1 FROM runs r WHERE r.experiment_id = OLD.experiment_id AND r.run_uuid IN {_RUNS})"
 
 # table → what is refused (event, condition) and of what the message tells
@@ -61,33 +65,66 @@ _REFUSED = {
 }
 
 
-def guard(database: Path) -> None:
+def guard(url: URL) -> None:
     """Have the tracking database refuse from now on. `release` comes before MLflow changes its tables."""
-    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        for name in _triggers(connection):
-            connection.execute(f"DROP TRIGGER {name}")
+    with _transaction(url) as connection:
+        _drop(connection)
+        create = _create_in_sqlite if url.drivername == "sqlite" else _create_in_postgresql
         for table, (what, refused) in _REFUSED.items():
             for event, condition in refused:
-                connection.execute(
-                    f"CREATE TRIGGER dsgo_kept_{table}_{event.partition(' ')[0]} BEFORE {event} ON {table} "
-                    f"WHEN {condition} BEGIN SELECT RAISE(ABORT, '{what} {WHY}.'); END"
-                )
-        connection.execute("COMMIT")
+                create(connection, table, event, condition, f"{what} {WHY}.")
+        if create is _create_in_postgresql:  # SQLite has no TRUNCATE
+            for table in _REFUSED:
+                create(connection, table, "TRUNCATE", f"EXISTS {_VERSIONS}", f"{table} has what {WHY}.")
 
 
-def release(database: Path) -> None:
-    """Take the triggers away. SQLite renames no table while a trigger names one that is being replaced."""
-    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        for name in _triggers(connection):
-            connection.execute(f"DROP TRIGGER {name}")
-        connection.execute("COMMIT")
+def release(url: URL) -> None:
+    """Take the triggers away. No database changes a table's form while a trigger depends on it."""
+    with _transaction(url) as connection:
+        _drop(connection)
 
 
-def _triggers(connection: sqlite3.Connection) -> list[str]:
-    query = r"SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'dsgo\_kept\_%' ESCAPE '\'"
-    return [name for (name,) in connection.execute(query).fetchall()]
+@contextlib.contextmanager
+def _transaction(url: URL) -> Iterator[Connection]:
+    with engine(url).connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+def _create_in_sqlite(connection: Connection, table: str, event: str, condition: str, message: str) -> None:
+    connection.exec_driver_sql(
+        f"CREATE TRIGGER {_name(table, event)} BEFORE {event} ON {table} "
+        f"WHEN {condition} BEGIN SELECT RAISE(ABORT, '{message}'); END"
+    )
+
+
+def _create_in_postgresql(connection: Connection, table: str, event: str, condition: str, message: str) -> None:
+    """A function for each trigger, since the WHEN of PostgreSQL's triggers takes no subquery."""
+    name, kind = _name(table, event), event.partition(" ")[0]
+    go_on = {"DELETE": "OLD", "UPDATE": "NEW", "TRUNCATE": "NULL"}[kind]
+    each = "STATEMENT" if kind == "TRUNCATE" else "ROW"
+    connection.exec_driver_sql(
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF {condition} THEN RAISE EXCEPTION USING MESSAGE = '{message}'; END IF; RETURN {go_on}; END $$"
+    )
+    connection.exec_driver_sql(
+        f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH {each} EXECUTE FUNCTION {name}()"
+    )
+
+
+def _name(table: str, event: str) -> str:
+    return f"{PREFIX}{table}_{event.partition(' ')[0].lower()}"
+
+
+def _drop(connection: Connection) -> None:
+    """Drop all triggers of ours; in PostgreSQL their functions, which take them along."""
+    if connection.dialect.name == "sqlite":
+        query, drop = "SELECT name FROM sqlite_master WHERE type = 'trigger'", "DROP TRIGGER {}"
+    else:
+        query = "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace"
+        drop = "DROP FUNCTION {}() CASCADE"
+    for name in connection.exec_driver_sql(query).scalars().all():
+        if name.startswith(PREFIX):
+            connection.exec_driver_sql(drop.format(name))
 
 
 def say_why() -> None:
@@ -99,4 +136,5 @@ def say_why() -> None:
     @sqlalchemy.event.listens_for(sqlalchemy.Engine, "handle_error")
     def only_the_sentence(context: sqlalchemy.ExceptionContext) -> None:
         if WHY in str(context.original_exception):
-            raise MlflowException(str(context.original_exception), error_code=RESOURCE_CONFLICT) from None
+            sentence = str(context.original_exception).splitlines()[0]  # PostgreSQL adds where it was raised
+            raise MlflowException(sentence, error_code=RESOURCE_CONFLICT) from None

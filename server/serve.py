@@ -16,7 +16,6 @@ from dsgo import services
 from dsgo import settings as dsgo_settings
 from dsgo.cli import reported
 from dsgo.probes import refuse_taken
-from dsgo.settings import HOST
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
     services.record_served(settings, collection, version, os.getpid())
     command = [
         *(sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{collection}/{version}"),
-        *("--env-manager", "local", "-h", HOST, "-p", str(settings.serve_port)),
+        *("--env-manager", "local", "-h", settings.listen, "-p", str(settings.serve_port)),
     ]
     os.execv(sys.executable, command)  # keeps the pid that was noted
 

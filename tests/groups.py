@@ -21,6 +21,8 @@ LONG = (  # groups that take a minute or more, the longest first: then the worke
     "tests/integration/test_orchestrator.py",
     "tests/integration/test_services.py",
     "tests/integration/test_tracking_faults.py",
+    "tests/integration/test_dask.py",
+    "tests/integration/test_tracking_postgresql.py",
     "tests/integration/ftp/test_ftp_mlflow.py",
     "tests/integration/test_starting_point.py",
     "tests/browser/test_dashboard.py",

@@ -7,10 +7,9 @@ import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 
+import deletions
 import mlflow
 import pytest
 import sqlalchemy as sa
@@ -18,7 +17,7 @@ from candidates import Candidates, evidence, make_candidates
 from mlflow.entities import LoggedModelOutput
 from mlflow.tracking import MlflowClient
 
-from dsgo import ledger, promotion, registry, services, tags
+from dsgo import ledger, promotion, registry, services
 from dsgo.errors import DSGoError, GateError, NoProductionModel, RegistryError
 from dsgo.settings import CHECKOUT, Settings
 
@@ -449,55 +448,16 @@ def test_a_run_without_a_whole_model_is_not_promoted(candidates: Candidates, col
 def kept(candidates: Candidates) -> dict[str, str]:
     """A version that was in Production, one that is, and what they need; every name as requests have it."""
     name = f"promotion_kept_{next(counter)}"
-    for number in (0, 1):
-        promotion.promote(name, evidence(candidates.runs[number]))
-    run = MlflowClient().get_run(candidates.runs[0])
-    return {
-        "name": name,
-        "was": candidates.runs[0],
-        "is": candidates.runs[1],
-        "dataset": candidates.dataset_run,
-        "experiment": candidates.experiment,
-        "model_id": run.outputs.model_outputs[0].model_id,
-    }
+    return deletions.two_in_production(name, candidates)
 
 
-REQUESTS = {
-    "run that was": ("POST", "runs/delete", {"run_id": "was"}),
-    "run that is": ("POST", "runs/delete", {"run_id": "is"}),
-    "run of the dataset": ("POST", "runs/delete", {"run_id": "dataset"}),
-    "experiment": ("POST", "experiments/delete", {"experiment_id": "experiment"}),
-    "version that was": ("DELETE", "model-versions/delete", {"name": "name", "version": "=1"}),
-    "version that is": ("DELETE", "model-versions/delete", {"name": "name", "version": "=2"}),
-    "registered model": ("DELETE", "registered-models/delete", {"name": "name"}),
-    "its name": ("POST", "registered-models/rename", {"name": "name", "new_name": "=other"}),
-    "logged model": ("DELETE", "logged-models/{model_id}", {}),
-    "mark": ("DELETE", "model-versions/delete-tag", {"name": "name", "version": "=1", "key": f"={tags.PROMOTED}"}),
-    "mark's value": (
-        "POST",
-        "model-versions/set-tag",
-        {"name": "name", "version": "=1", "key": f"={tags.PROMOTED}", "value": "=false"},
-    ),
-}
-
-
-@pytest.mark.parametrize("interface", ["api", "ajax-api"])
-@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("interface", deletions.INTERFACES)
+@pytest.mark.parametrize("request_name", deletions.REQUESTS)
 def test_the_server_refuses_to_delete_what_is_or_was_in_production(
     request_name: str, interface: str, kept: dict[str, str], servers: Settings
 ) -> None:
     """As REST clients ask, and the UI."""
-    method, path, body = REQUESTS[request_name]
-    body = {name: value.removeprefix("=") if value.startswith("=") else kept[value] for name, value in body.items()}
-    url = f"{servers.tracking_uri}/{interface}/2.0/mlflow/{path.format(**kept)}"
-    headers = {"Content-Type": "application/json"}
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers, method=method))
-    with caught.value as answered:
-        said = json.load(answered)
-    assert answered.code in (400, 403, 409), "no client tries these again"
-    assert "is or was in Production and is kept for a rollback" in said["message"]
-    assert "sqlite" not in said["message"] and "[SQL" not in said["message"]
+    deletions.refused(servers, kept, request_name, interface)
     assert MlflowClient().get_run(kept["was"]).info.lifecycle_stage == "active"
 
 

@@ -148,3 +148,53 @@ def test_half_a_login_or_none_where_others_reach_it_is_refused_by_name(environ: 
     with pytest.raises(SettingError, match=named) as caught:
         load(environ)
     assert "geheim" not in str(caught.value)
+
+
+def test_a_copy_on_one_machine_knows_no_other() -> None:
+    settings = load({})
+    assert (settings.servers, settings.listen, settings.executor, settings.elsewhere) == (
+        "127.0.0.1",
+        "127.0.0.1",
+        "multiprocess",
+        False,
+    )
+    assert settings.in_postgresql == ()
+
+
+def test_servers_elsewhere_are_reached_by_their_name() -> None:
+    there = load({"DSGO_SERVERS": "store.example", "DSGO_LISTEN": "0.0.0.0"})
+    here = load({"DSGO_SERVERS": "store.example"})
+    for settings in (here, there):
+        assert settings.artifact_root == "ftp://store.example:2121/artifacts"
+        assert settings.tracking_uri == "http://store.example:5000"
+        assert "store.example" in settings.child_environment()["NO_PROXY"].split(",")
+        assert settings.serve_url == "http://127.0.0.1:8003"
+    assert here.elsewhere and not there.elsewhere
+    assert load(here.child_environment()).elsewhere
+
+
+@pytest.mark.parametrize(
+    ("name", "environ"),
+    [
+        ("DSGO_EXECUTOR", {"DSGO_EXECUTOR": "celery"}),
+        ("DSGO_DASK_SCHEDULER", {"DSGO_EXECUTOR": "dask"}),
+        ("DSGO_DASK_SCHEDULER", {"DSGO_EXECUTOR": "dask", "DSGO_DASK_SCHEDULER": "127.0.0.1:8786"}),
+        ("DSGO_SERVERS", {"DSGO_SERVERS": "store.example:2121"}),
+        ("DSGO_SERVERS", {"DSGO_SERVERS": "ftp://store"}),
+        ("DSGO_SERVERS", {"DSGO_LISTEN": "0.0.0.0"}),
+        ("DSGO_LISTEN", {"DSGO_SERVERS": "store", "DSGO_LISTEN": "everywhere"}),
+        ("DSGO_TRACKING_DATABASE_URL", {"DSGO_TRACKING_DATABASE_URL": "mysql://u:s3cret@h/d"}),
+        ("DSGO_TRACKING_DATABASE_URL", {"DSGO_TRACKING_DATABASE_URL": "sqlite:///s3cret.db"}),
+    ],
+)
+def test_a_wrong_place_is_refused_by_name(name: str, environ: dict[str, str]) -> None:
+    with pytest.raises(SettingError, match=name) as refusal:
+        load(environ)
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_databases_in_postgresql_are_known_and_their_passwords_never_shown() -> None:
+    url = "postgresql://u:s3cret@h/d"
+    settings = load({"DSGO_DATABASE_URL": url, "DSGO_TRACKING_DATABASE_URL": url})
+    assert settings.in_postgresql == ("DSGO_DATABASE_URL", "DSGO_TRACKING_DATABASE_URL")
+    assert "s3cret" not in repr(settings) + str(settings.child_environment())
