@@ -106,7 +106,7 @@ def of_model(production: registry.Production, dataset: Dataset, limits: Watching
     seen = review(production, dataset)
     test = pd.concat([registry.load_predictions(production.run_id, "backtest"), production.window()]).sort_index()
     live = seen.table[seen.table.index > seen.window_end]
-    outlook = getattr(dataset, "outlook", pd.DataFrame())  # inputs of hours that are not recorded yet
+    outlook = dataset.outlook  # inputs of hours that are not recorded yet
     forecasts = outlook
     if len(outlook):
         inputs = pd.concat([dataset.table[dataset.inputs], outlook[dataset.inputs]])
