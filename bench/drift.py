@@ -152,7 +152,7 @@ def undrifted(watched: Watched, label: str, years: float) -> str:
 
 
 def delays(watched: Watched, drift: str, year: int) -> tuple[list[float], list[str]]:
-    """Days to the first alarm that the same weeks without the drift do not have, for each start; and which check it was."""
+    """Days to the first alarm, for each start, and which check it was. The weeks without a drift must have none."""
     found_after, by = [], []
     for start in STARTS:
         start = pd.Timestamp(f"{year}-{start}", tz="UTC")

@@ -79,12 +79,12 @@ def deviations(
     if years.max() + 1 < FEWEST_YEARS:
         return None
     values = table[column].to_numpy(dtype=float)
-    design = _seasonal(hours, info, column, YEARLY_HARMONICS, DAILY_HARMONICS)
+    design = seasonal(hours, info, column, YEARLY_HARMONICS, DAILY_HARMONICS)
     if given:
         others = [name for name in columns_of(info, "input") if name != column]
         known = np.column_stack([_shapes(table[name].to_numpy(dtype=float), design, training) for name in others])
         design = np.hstack([design, known, _trend(hours, info, column)])
-    rough = _seasonal(hours, info, column, 1, 2)
+    rough = seasonal(hours, info, column, 1, 2)
     used = np.isfinite(values) & np.isfinite(design).all(axis=1)
     if depends_on_sun(info, column):
         used &= hours.of_weather[1] > LOW_SUN
@@ -111,7 +111,7 @@ def depends_on_sun(info: Mapping[str, Any], column: str) -> bool:
     return bool(spec.get("dark_at_night")) or spec.get("quantity", "").startswith("radiation_")
 
 
-def _seasonal(hours: Hours, info: Mapping[str, Any], column: str, yearly: int, daily: int) -> np.ndarray:
+def seasonal(hours: Hours, info: Mapping[str, Any], column: str, yearly: int, daily: int) -> np.ndarray:
     """Harmonics of the year times harmonics of the day; and of the day at weekends, for what people do."""
     spec = info["columns"][column]
     of_people = spec["role"] == "target" and not spec.get("dark_at_night")

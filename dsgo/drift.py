@@ -22,7 +22,7 @@ from dsgo.spans import Judged, by_day, judge, sums
 from dsgo.sun import DAY_S
 
 TENTHS = 10
-ENOUGH = 0.5  # share of the usual number of hours that a span must have
+ENOUGH = 0.3  # share of the usual number of hours that a span must have
 WEEKS_A_YEAR = 52
 
 
@@ -150,7 +150,11 @@ class Days:
                 continue
             span = sums(self.daily, days)
             with np.errstate(divide="ignore", invalid="ignore"):
-                figures = np.where(span[:, 0] > ENOUGH * np.median(span[:, 0]), check.of(span), np.nan)
+                hours = span[:, 0] / np.median(span[:, 0])
+                figures = np.where(hours > ENOUGH, check.of(span), np.nan)
+                # The fewer hours of sun a span has, the further its figure may lie from the mean.
+                centre = np.nanmean(figures[: len(figures) - max(self.after, days)])
+                figures = centre + (figures - centre) * np.sqrt(np.minimum(hours, 1.0))
             one = judge(figures[: len(figures) - max(self.after, days)], float(figures[-1]), days, chance)
             if one:
                 judged[days] = one

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dsgo.checks import LIKELY_UNITS
-from dsgo.climatology import Deviations, depends_on_sun
+from dsgo.climatology import Deviations, depends_on_sun, seasonal
 from dsgo.collection import columns_of
 from dsgo.findings import FAULT, Finding
 from dsgo.hours import Hours
@@ -17,7 +17,9 @@ from dsgo.sun import DAY_S
 
 STUCK_MARGIN = 1.5  # times the longest run of the training years
 STUCK_FEWEST_H = 6.0  # hours; shorter runs are chance, in values with few digits
-JUMP_MARGIN = 1.4  # times the largest jump of the training years
+JUMP_MARGIN = 1.25  # times the largest jump of the training years
+SMALLEST_SCALE = 0.7  # of what is usual for a jump, as a share of the median: the quietest hours are few
+JUMP_MARGIN_OF_SUN = 1.5  # of radiation: a cloud more or less is a jump
 UNIT_NEAR = 1.8  # usual deviations, root mean square, of a day's values that are plausible
 UNIT_DAYS = 1  # one odd day is weather
 
@@ -44,11 +46,11 @@ def faults(
     found = [_missing(table.index, newest, info, newest_days, missing_hours)]
     for name in info["columns"]:
         found.append(_stuck(table[name], newest, training, info))
-        seasonal = usual[name, False]
-        if seasonal is not None:
+        by_season = usual[name, False]
+        if by_season is not None:
             if name in columns_of(info, "input"):
-                found.append(_jump(table, seasonal, newest, training, info))
-            found.append(_unit(table[name], seasonal, newest, training, info))
+                found.append(_jump(table, by_season, newest, training, info))
+            found.append(_unit(table[name], by_season, newest, training, info))
     return found
 
 
@@ -102,10 +104,11 @@ def _jump(
             FAULT, name, "jump", first, last, None, None, False, f"{name}: too few hours in a row to look for a jump."
         )
     at = rows[np.argmax(np.abs(surprise[rows]))]
-    measured, limit = float(surprise[at]), JUMP_MARGIN * float(known.max())
+    margin = JUMP_MARGIN_OF_SUN if depends_on_sun(info, name) else JUMP_MARGIN
+    measured, limit = float(surprise[at]), margin * float(known.max())
     text = (
         f"{name}: the largest jump, at {table.index[at]:%Y-%m-%d %H:%M} UTC, is {measured:+.1f} times a usual hour's change "
-        f"(limit {limit:.1f}: {JUMP_MARGIN:g} times the largest of the training years)."
+        f"(limit {limit:.1f}: {margin:g} times the largest of the training years)."
     )
     return Finding(FAULT, name, "jump", first, last, measured, limit, abs(measured) > limit, text)
 
@@ -132,10 +135,11 @@ def _surprise(
     values = table[usual.column].to_numpy(dtype=float)
     level = _rows_before(values, seconds, step)
     level = np.log(np.maximum(level - np.nanmin(values[training]), 0) + np.nanstd(values[training]))
-    size = np.column_stack([np.ones(len(off)), np.log(usual.scale), level])
+    size = np.column_stack([seasonal(Hours(table.index, info), info, usual.column, 1, 2), level])
     fitted &= np.isfinite(size).all(axis=1)
     spread = np.log(np.abs(rest[fitted]) + 1e-3 * np.nanstd(rest[fitted]))
     scale = np.exp(size @ np.linalg.lstsq(size[fitted], spread, rcond=None)[0])
+    scale = np.maximum(scale, SMALLEST_SCALE * np.median(scale[fitted]))
     return rest / scale / np.sqrt(np.nanmean((rest[fitted] / scale[fitted]) ** 2))
 
 

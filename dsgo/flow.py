@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dsgo import tags
+from dsgo import dagster_home, tags
 from dsgo.collection import Collection
 from dsgo.ingredients import Step
 from dsgo.settings import Settings
@@ -277,48 +277,8 @@ def source() -> str:
     return load_settings().data
 
 
-# What steps print is shown as it comes. To keep it as well Dagster would start four processes more for each step, which
-# answer Ctrl-C with tracebacks of their own.
-DAGSTER_YAML = """\
-telemetry:
-  enabled: false
-python_logs:
-  python_log_level: CRITICAL
-compute_logs:
-  module: dagster._core.storage.noop_compute_log_manager
-  class: NoOpComputeLogManager
-nux:
-  enabled: false
-# What the UI, a schedule or the sensor starts is a pipeline like that of `make run`.
-run_launcher:
-  module: dsgo.launcher
-  class: PipelineLauncher
-run_monitoring:
-  enabled: true
-  poll_interval_seconds: 15
-  start_timeout_seconds: 0  # a pipeline may wait for another to end
-  max_resume_run_attempts: 0
-concurrency:
-  runs:
-    tag_concurrency_limits:
-      - key: dsgo.collection
-        value: {applyLimitPerUniqueValue: true}
-        limit: 1
-"""
-
-
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Dagster's own state, in this copy's folder."""
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+    """Dagster's own state."""
+    with dg.DagsterInstance.from_config(str(dagster_home.make(settings))) as instance:
         yield instance
-
-
-def dagster_home(settings: Settings) -> Path:
-    """Folder of Dagster's state, with its configuration."""
-    home = settings.home / "dagster"
-    home.mkdir(exist_ok=True)
-    part = home / f"dagster.yaml.{os.getpid()}"
-    part.write_text(DAGSTER_YAML)
-    part.replace(home / "dagster.yaml")  # another process may be reading it
-    return home

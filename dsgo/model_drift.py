@@ -18,9 +18,11 @@ import pandas as pd
 from dsgo.collection import columns_of
 from dsgo.drift import ENOUGH, WEEKS_A_YEAR, worst
 from dsgo.findings import MODEL, Finding
-from dsgo.spans import Judged, by_day, judge, sums
+from dsgo.spans import Judged, by_day, judge, judge_long, sums
 
 TENTHS = 10
+QUARTER_DAYS = 91
+SOME = 0.02  # of the hours: added to a share before its logarithm is taken
 FAR = 6.0  # expected errors beyond which one counts as this far
 
 
@@ -69,6 +71,8 @@ class Check:
         of: from sums over spans to the figure that is compared.
         side: +1 if only a larger one is an alarm, −1 a smaller one, 0 both.
         shown: from sums over spans to a figure for people.
+        growth: by what factor its spread differs from that of spans so many times shorter, if these were independent. Where
+            it is known, a quarter is looked at too: a target's level changes by little, and stays.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Check:
     of: Callable[[np.ndarray], np.ndarray]
     side: int
     shown: Callable[[np.ndarray], np.ndarray]
+    growth: Callable[[float], float] | None = None
 
 
 # Sums over a span: hours, errors, their squares (both by what was expected), open hours, those inside the interval, recorded
@@ -97,11 +102,16 @@ def _coverage(s: np.ndarray) -> np.ndarray:
     return s[:, 4] / s[:, 3]
 
 
+def _covered(s: np.ndarray) -> np.ndarray:
+    """As logarithm of the share outside: it has no long tail."""
+    return -np.log(1 - _coverage(s) + SOME)
+
+
 CHECKS = (
     Check("error", "RMSE by what was expected", _error, 1, lambda s: np.sqrt(s[:, 2] / s[:, 0])),
-    Check("bias", "mean error by what was expected", _bias, 0, _bias),
-    Check("level", "recorded by forecast", _level, 0, lambda s: s[:, 5] / s[:, 6]),
-    Check("coverage", "share of hours inside the interval", _coverage, -1, _coverage),
+    Check("bias", "mean error by what was expected", _bias, 0, _bias, lambda times: times**-0.5),
+    Check("level", "recorded by forecast", _level, 0, lambda s: s[:, 5] / s[:, 6], lambda times: 1.0),
+    Check("coverage", "share of hours inside the interval", _covered, -1, _coverage),
 )
 
 
@@ -124,7 +134,8 @@ def model_drift(
     if live.empty:
         return []
     targets = columns_of(info, "target")
-    chance = false_alarms_a_year / WEEKS_A_YEAR / (len(targets) * len(CHECKS) * len(spans_days))
+    figures = sum(len(spans_days) + (check.growth is not None) for check in CHECKS)
+    chance = false_alarms_a_year / WEEKS_A_YEAR / (len(targets) * figures)
     found = []
     for target in targets:
         of_errors = expected(test, target, info["columns"][target]["minimum"])
@@ -162,12 +173,18 @@ def _finding(
 ) -> Finding:
     judged: dict[int, Judged] = {}
     values = {}
-    for days in spans_days:
+    quarter = (QUARTER_DAYS,) if check.growth else ()
+    for days in (*spans_days, *quarter):
         if days <= min(len(usual) - 1, len(newest)):
             figures = _figures(check, sums(usual, days))
             span = sums(newest[-days:], days)
             (figure,) = _figures(check, span, np.median(sums(usual, days)[:, 0]))
-            one = judge(figures, figure, days, chance if check.side == 0 else 2 * chance)
+            if days == QUARTER_DAYS:
+                short = spans_days[0]
+                weekly = _figures(check, sums(usual, short))
+                one = judge_long(figures, figure, days, weekly, short, check.growth(days / short), chance)
+            else:
+                one = judge(figures, figure, days, chance if check.side == 0 else 2 * chance)
             if one:
                 judged[days] = one
                 values[days] = float(check.shown(span)[0]), float(check.shown(usual.sum(axis=0)[None])[0])

@@ -63,7 +63,7 @@ SERVICES = {
         Service("serve", "DSGO_SERVE_PORT", "http", probes.http_answers("/ping"), 240, ("ftp", "tracking")),
         Service("dashboard", "DSGO_DASHBOARD_PORT", "http", probes.http_answers("/ping"), 180, ("ftp", "tracking")),
         Service(
-            *("orchestrator", "DSGO_DAGSTER_PORT", "http", probes.http_answers("/server_info"), 180),
+            *("orchestrator", "DSGO_DAGSTER_PORT", "http", probes.http_answers("/server_info"), 300),
             needs=("ftp", "tracking"),
             optional=True,
         ),

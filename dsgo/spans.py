@@ -89,6 +89,29 @@ def judge(usual: np.ndarray, newest: float, days: int, chance: float) -> Judged 
     return Judged(float((newest - centre) / scale), max(limit, HEADROOM * largest))
 
 
+def judge_long(
+    usual: np.ndarray, newest: float, days: int, short: np.ndarray, short_days: int, growth: float, chance: float
+) -> Judged | None:
+    """The same for a span so long that the training years, or the test of a model, hold few: it stands on shorter ones.
+
+    Args:
+        usual, newest, days, chance: as for `judge`.
+        short, short_days: the same figure of shorter spans, and their length.
+        growth: by what factor the figure's spread would differ from that of the shorter ones if these were independent.
+    """
+    known, shorter = usual[np.isfinite(usual)], short[np.isfinite(short)]
+    share = _thinned(short, short_days)
+    independent = len(shorter) / short_days * share
+    if independent < FEWEST or not len(known) or not np.isfinite(newest):
+        return None
+    scale = max(float(shorter.std()) * growth / np.sqrt(share), float(known.std()))
+    if scale == 0:
+        return None
+    limit = np.sqrt(1 + days / len(shorter)) * float(stdtrit(independent - 1, 1 - chance / 2))
+    largest = float(np.abs(known - known.mean()).max() / scale)
+    return Judged(float((newest - known.mean()) / scale), max(limit, HEADROOM * largest))
+
+
 def _thinned(usual: np.ndarray, days: int) -> float:
     """By what share spans that follow each other count less than independent ones, from how alike they are."""
     one, next_one = usual[:-days], usual[days:]

@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from dsgo import settings
 from dsgo.errors import DSGoError, StepError, StoreError
 
+# Classes of `dsgo.ftp_connection` and `dsgo.ftp_transfer`, by name: a step that imported them would count as made with them, and
+# run again whenever the store's client changes.
+STORE_GONE = ("ServerGone",)
+STORE_WRONG = ("NotVerified",)  # a broken connection by its class: something alters files on their way
+
 
 def is_transient(error: BaseException) -> bool:
     """Whether the error, or what it came of, is a failure of a connection.
@@ -19,16 +24,16 @@ def is_transient(error: BaseException) -> bool:
     """
     import requests
 
-    from dsgo.ftp_connection import ServerGone, TransferFailed
-    from dsgo.ftp_transfer import NotVerified
-
     if isinstance(error, StepError):
         return error.transient
     if isinstance(error, DSGoError) and not isinstance(error, StoreError):
         return False
     http = (requests.ConnectionError, requests.Timeout, requests.exceptions.RetryError)
-    passing = (ConnectionError, TimeoutError, EOFError, ftplib.error_temp, ServerGone, TransferFailed, *http)
-    return any(isinstance(each, passing) and not isinstance(each, NotVerified) for each in _chain(error))
+    passing = (ConnectionError, TimeoutError, EOFError, ftplib.error_temp, *http)
+    return any(
+        (isinstance(each, passing) or type(each).__name__ in STORE_GONE) and type(each).__name__ not in STORE_WRONG
+        for each in _chain(error)
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

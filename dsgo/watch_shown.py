@@ -14,6 +14,7 @@ from dsgo.decision import WIDTH, cell
 from dsgo.findings import Finding
 from dsgo.palette import BLUE, GREY, STYLE, VERMILION
 
+SENTENCES = 10  # of a run's description; all are in findings.csv
 WEEKS = 13  # drawn before the newest hour
 PANELS = 6  # at most
 FEWEST_HOURS = 6  # of a day, to be drawn
@@ -65,10 +66,11 @@ def show(found: Sequence[Finding]) -> None:
 
 
 def note(found: Sequence[Finding]) -> str:
-    """The findings in Markdown: the tracking UI shows them as the run's description."""
-    lines = [f"**{cell(headline(found))}**", "", f"| {' | '.join(HEADINGS)} | |", f"|{'---|' * (len(HEADINGS) + 1)}"]
-    lines += [f"| {' | '.join(map(cell, (*_cells(one), one.text)))} |" for one in ordered(found)]
-    return "\n".join(lines)
+    """The findings in Markdown: the tracking UI shows them as the run's description, which has little room for sentences."""
+    lines = [f"**{cell(headline(found))}**", ""]
+    lines += [f"- {cell(one.text)}" for one in [one for one in found if one.alarm or one.estimate][:SENTENCES]]
+    lines += ["", f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(cell, _cells(one)))} |" for one in ordered(found))])
 
 
 def _cells(one: Finding) -> tuple[str, ...]:
@@ -106,7 +108,7 @@ def draw(
         figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(names) + 0.4), dpi=DPI, layout="constrained")
         axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for panel, column in zip(axes, names, strict=True):
-            days = _daily(data[column], usual[column, False])
+            days = _daily(data[column], usual[column, False], info["columns"][column]["minimum"])
             colour = VERMILION if alarms.get(column) else BLUE
             panel.fill_between(days.index, days["low"], days["high"], color=GREY, alpha=0.3, lw=0, label="season")
             panel.plot(days.index, days["usual"], color=GREY, lw=1.0, ls="--")
@@ -118,14 +120,14 @@ def draw(
         FigureCanvasAgg(figure).print_png(path)
 
 
-def _daily(values: pd.Series, usual: Deviations) -> pd.DataFrame:
+def _daily(values: pd.Series, usual: Deviations, minimum: float) -> pd.DataFrame:
     """Means of the days of the newest weeks, what is usual for them, and the band about it."""
     rows = pd.DataFrame({"value": values.to_numpy(), "usual": usual.usual}, values.index).dropna()
     days = rows.resample("1D").agg(["mean", "size"])
     enough = days["usual", "size"] >= FEWEST_HOURS
     days = pd.DataFrame({column: days[column, "mean"].where(enough) for column in ("value", "usual")})
     spread = BAND * (days["value"] - days["usual"]).rolling(365, center=True, min_periods=30).std()
-    days = days.assign(low=days["usual"] - spread, high=days["usual"] + spread)
+    days = days.assign(low=(days["usual"] - spread).clip(lower=minimum), high=days["usual"] + spread)
     return days[days.index > values.index[-1] - pd.Timedelta(weeks=WEEKS)]
 
 

@@ -12,7 +12,7 @@ import sys
 
 import psutil
 
-from dsgo import daemon, flow
+from dsgo import daemon, dagster_home
 from dsgo.errors import ServiceError
 from dsgo.settings import HOST, Settings, activate, load
 
@@ -43,7 +43,7 @@ def main() -> None:
     settings = load()
     activate(settings)
     end_earlier(settings)
-    os.environ["DAGSTER_HOME"] = str(flow.dagster_home(settings))
+    os.environ["DAGSTER_HOME"] = str(dagster_home.make(settings))
     workspace = sys.argv[1] if len(sys.argv) > 1 else settings.checkout / "projects" / "workspace.yaml"
     command = ["dagster", "dev", "--workspace", workspace, "--host", HOST, "--port", settings.orchestrator_port]
     quiet = ["--log-level", "warning", "--log-format", "json"]

@@ -18,11 +18,16 @@ import psutil
 import pytest
 import toy_collection
 from dagster_graphql import DagsterGraphQLClient
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from toy_collection import Toy
 
-from dsgo import actions, automation, daemon, findings, flow, launcher, probes, services, tags
+from dsgo import actions, automation, daemon, findings, flow, launcher, probes, remains, services, tags
 from dsgo.settings import HOST, Settings
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Using variable_values:DeprecationWarning"
+)  # Dagster's client of its own
 
 DEADLINE_S = 240  # on a machine that has other work too
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -87,14 +92,18 @@ def launch(client: DagsterGraphQLClient, job: str = "training", **given: object)
     return client.submit_job_execution(job, repository_location_name="asked", repository_name="__repository__", **given)
 
 
-def until(client: DagsterGraphQLClient, run_id: str, *wanted: str) -> str:
-    """The status of Dagster's run, once it is one of these."""
+def until(servers: Settings, run_id: str, *wanted: str) -> str:
+    """The status of Dagster's run, once it is one of these; the pipeline's run in MLflow has ended too."""
+    with flow.dagster_instance(servers) as instance:
 
-    def status() -> str:
-        return client.get_run_status(run_id).value
+        def status() -> str:
+            return instance.get_run_by_id(run_id).status.value
 
-    assert daemon.wait_until(lambda: status() in wanted, DEADLINE_S), status()
-    return status()
+        assert daemon.wait_until(lambda: status() in (wanted or ENDED), DEADLINE_S), status()
+        if not wanted:
+            worker = instance.get_run_by_id(run_id).tags[launcher.WORKER]
+            assert daemon.wait_until(lambda: remains.is_gone(worker), DEADLINE_S)
+        return status()
 
 
 def runs_of(toy: Toy, step: str) -> list:
@@ -123,22 +132,26 @@ def test_the_clock_starts_a_job(client, toys, servers):
     assert state["status"] == "RUNNING"
     stopped = client._execute(STOP, {"id": state["id"]})
     assert stopped["stopRunningSchedule"]["scheduleState"]["status"] == "STOPPED"
-    parent = runs_of(toys["clock"], "pipeline")[-1]
-    assert (parent.info.status, parent.data.tags[tags.JOB]) == ("FINISHED", "production")
+
+    def parent() -> Run:
+        return runs_of(toys["clock"], "pipeline")[-1]
+
+    assert daemon.wait_until(lambda: parent().info.status != "RUNNING", DEADLINE_S)  # Dagster's ends a moment before
+    assert (parent().info.status, parent().data.tags[tags.JOB]) == ("FINISHED", "production")
     assert len(runs_of(toys["clock"], "left")) == 1
     assert runs_of(toys["clock"], "end") == []
 
 
 def test_a_job_that_the_ui_starts_has_its_own_run_and_the_next_reuses_its_steps(client, toys, servers):
     first = launch(client)
-    assert until(client, first, *ENDED) == "SUCCESS", said(servers)
+    assert until(servers, first) == "SUCCESS", said(servers)
     (parent,) = runs_of(toys["asked"], "pipeline")
     assert parent.info.status == "FINISHED"
     assert parent.data.tags[tags.JOB] == "training"
     for name in toy_collection.STEPS:
         (run,) = runs_of(toys["asked"], name)
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert until(client, launch(client), *ENDED) == "SUCCESS"
+    assert until(servers, launch(client)) == "SUCCESS"
     assert len(runs_of(toys["asked"], "pipeline")) == len(runs_of(toys["asked"], "end")) == 1
 
 
@@ -165,7 +178,7 @@ def test_a_job_that_is_terminated_leaves_nothing_at_work_and_says_so(client, toy
     run_id = launch(client)
     step = stopped_in_left()
     client.terminate_run(run_id)
-    assert until(client, run_id, *ENDED) == "CANCELED", said(servers)
+    assert until(servers, run_id) == "CANCELED", said(servers)
     assert not is_running(step)
     assert [runs_of(toys["asked"], name)[0].info.status for name in ("pipeline", "left")] == ["KILLED", "KILLED"]
 
@@ -176,10 +189,10 @@ def test_a_killed_job_is_noticed_and_what_it_left_is_ended_by_the_next(client, t
     with flow.dagster_instance(servers) as instance:
         worker = int(instance.get_run_by_id(run_id).tags[launcher.WORKER].split()[-2])
     os.kill(worker, signal.SIGKILL)
-    assert until(client, run_id, *ENDED) == "FAILURE"
+    assert until(servers, run_id) == "FAILURE"
     assert is_running(step)
     toys["asked"].asks("left", "left")
-    assert until(client, launch(client), *ENDED) == "SUCCESS", said(servers)
+    assert until(servers, launch(client)) == "SUCCESS", said(servers)
     assert not is_running(step)
     assert "ended what a killed pipeline had left running" in said(servers)
     assert [run.info.status for run in runs_of(toys["asked"], "pipeline")][1] == "KILLED"
@@ -202,9 +215,9 @@ def test_a_job_waits_for_a_pipeline_that_a_person_has_started(client, toys, serv
     code, output = toys["asked"].run()
     assert code == 1
     assert "is running already" in output  # a person is told at once
-    assert until(client, run_id, "STARTING", *ENDED) == "STARTING"
+    assert until(servers, run_id, "STARTING", *ENDED) == "STARTING"
     os.kill(step, signal.SIGUSR1)
-    assert until(client, run_id, *ENDED) == "SUCCESS", said(servers)
+    assert until(servers, run_id) == "SUCCESS", said(servers)
     assert by_hand.communicate()[1] is None
     assert by_hand.returncode == 0
 
@@ -212,7 +225,7 @@ def test_a_job_waits_for_a_pipeline_that_a_person_has_started(client, toys, serv
 def test_a_failed_step_fails_the_job_with_its_reason(client, toys, servers):
     toys["asked"].asks("right", "fail")
     try:
-        assert until(client, launch(client), *ENDED) == "FAILURE"
+        assert until(servers, launch(client)) == "FAILURE"
     finally:
         toys["asked"].asks("right", "right")
     assert runs_of(toys["asked"], "pipeline")[0].info.status == "FAILED"
@@ -223,7 +236,7 @@ def test_only_some_assets_can_be_asked_for(client, toys, servers):
     toys["asked"].asks("left", "new")
     before = len(runs_of(toys["asked"], "end"))
     run_id = launch(client, "__ASSET_JOB", asset_selection=[["asked_toy", "left"]])
-    assert until(client, run_id, *ENDED) == "SUCCESS"
+    assert until(servers, run_id) == "SUCCESS"
     assert runs_of(toys["asked"], "left")[0].data.params["content"] == "new"
     assert len(runs_of(toys["asked"], "end")) == before
 
@@ -253,7 +266,7 @@ def test_what_is_no_longer_due_when_the_lock_is_free_is_not_done(client, toys, s
     alarm(toys["asked"], "faulty", "b" * 64, "fault")
     before = len(runs_of(toys["asked"], "pipeline"))
     run_id = launch(client, tags={automation.DUE: "true"})
-    assert until(client, run_id, *ENDED) == "CANCELED"
+    assert until(servers, run_id) == "CANCELED"
     assert len(runs_of(toys["asked"], "pipeline")) == before
     assert actions.questions()[toys["asked"].folder.name].reason.endswith("The wind is faulty.")
 

@@ -3,7 +3,7 @@
 Reads: a dataset, and the version in Production, if there is one, with its back-test and window.
 Writes: a run with `findings.csv`, a picture of each column against its season (`drift.png`) and the findings as its
     description; rows of the table `findings` of the application database.
-Fails when: the dataset or the version cannot be read, or a limit is missing. An alarm is no failure.
+Fails when: the dataset cannot be read, or a limit is missing. An alarm is no failure, nor is a version that cannot be loaded.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from tempfile import TemporaryDirectory
 import mlflow
 import pandas as pd
 import yaml
+from mlflow.exceptions import MlflowException
 
 from dsgo import findings, registry, tags, watch_shown
 from dsgo.command import main
-from dsgo.errors import NoProductionModel, SettingError
+from dsgo.errors import DataError, NoProductionModel, SettingError, StoreError
 from dsgo.findings import Checked, Finding
 from dsgo.review import review, utc
 from dsgo.tables import Dataset, read_dataset
@@ -49,16 +50,9 @@ def monitor() -> None:
             tags.CODE_VERSION: tags.code_version(),
         }
     )
-    try:
-        production = registry.load_production(dataset.collection)
-    except NoProductionModel:
-        production = None
-        print("nothing is in Production: only the data are looked at", flush=True)
-    found = [watch_clock(dataset, now, limits)]
+    production, of_version = version_and_findings(dataset, limits)
     of_data, usual = watch_data(dataset, production.trained_to if production else None, limits)
-    found += of_data
-    if production:
-        found += of_model(production, dataset, limits)
+    found = [watch_clock(dataset, now, limits), *of_data, *of_version]
     with TemporaryDirectory(prefix="dsgo-monitor-") as folder:
         path = Path(folder)
         watch_shown.table(found).to_csv(path / "findings.csv", index=False)
@@ -93,6 +87,18 @@ def parse_time(text: str) -> pd.Timestamp:
         return utc(text) if text else pd.Timestamp.now("UTC")
     except ValueError as error:
         raise SettingError("now", text, "a time such as 2016-07-04T06:00:00+00:00") from error
+
+
+def version_and_findings(dataset: Dataset, limits: Watching) -> tuple[registry.Production | None, list[Finding]]:
+    """The version in Production and the findings on it. Without one that can be loaded, the data are watched all the same."""
+    try:
+        production = registry.load_production(dataset.collection)
+        return production, of_model(production, dataset, limits)
+    except NoProductionModel:
+        print("nothing is in Production: only the data are looked at", flush=True)
+    except (MlflowException, StoreError, DataError, OSError) as error:
+        print(f"the version in Production cannot be loaded: {error}\nonly the data are looked at", flush=True)
+    return None, []
 
 
 def of_model(production: registry.Production, dataset: Dataset, limits: Watching) -> list[Finding]:
