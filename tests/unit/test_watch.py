@@ -16,7 +16,7 @@ from dsgo.watching import Watching
 
 LIMITS = Watching(short_days=7, long_days=28, false_alarms_a_year=1.0, missing_hours=24, stale_hours=240)
 TRAINED_TO = pd.Timestamp("2014-12-31 23:00", tz="UTC")
-NEWEST = pd.Timedelta("5D")
+NEWEST = pd.Timedelta("7D")
 
 
 def table(end: str = "2015-03-15 23:00") -> pd.DataFrame:
@@ -62,8 +62,8 @@ def test_every_column_is_looked_at() -> None:
         ("temperature", lambda x: x * 0 + x.iloc[0], "fault temperature stuck"),
         ("rad_diffuse", lambda x: x * 0, "fault rad_diffuse stuck"),
         ("temperature", lambda x: x + 4, "fault temperature jump"),
-        ("windspeed", lambda x: x + 3, "data windspeed level"),
-        ("windspeed", lambda x: x.mean() + 0.02 * (x - x.mean()), "data windspeed spread"),
+        ("windspeed", lambda x: x + 6, "data windspeed level"),
+        ("temperature", lambda x: x.mean() + 6 * (x - x.mean()), "data temperature spread"),
         ("wind_GW", lambda x: x * 3, "data wind_GW level"),
         ("rad_horizontal", lambda x: x * 3, "data rad_horizontal relation"),
     ],
