@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from dsgo import actions, tags
+from dsgo import actions, remains, tags
 from dsgo.collection import Collection
 from dsgo.errors import DataError
 from dsgo.routine import NEVER
@@ -16,6 +16,8 @@ from dsgo.settings import load
 
 REPORT = "report"
 LOOK_EVERY_S = 60  # into the table of findings
+TIDY_EVERY_S = 30
+WORKER = "dsgo.process"  # tag of a run: the process that does it
 DUE = "dsgo.due"  # tag of a run that the sensor asks for
 UNFINISHED = [
     *(dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING),
@@ -51,7 +53,24 @@ def definitions(collection: Collection, jobs: Mapping[str, object]) -> dg.Defini
         except dg.DagsterInvalidDefinitionError:
             raise DataError(collection.path, f"schedule.{name}: {cron!r} is no time of cron.") from None
     sensors = [_sensor(collection, jobs["training"])] if "training" in jobs else []
-    return dg.Definitions(jobs=[jobs[REPORT]], schedules=schedules, sensors=sensors)
+    return dg.Definitions(jobs=[jobs[REPORT]], schedules=schedules, sensors=[*sensors, tidy])
+
+
+@dg.sensor(
+    minimum_interval_seconds=TIDY_EVERY_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends runs whose process was killed: others would wait for them. Starts nothing.",
+)
+def tidy(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Dagster's own monitoring does not look at runs that are starting, which one that waits for the lock is."""
+    gone = [
+        run
+        for run in context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        if WORKER in run.tags and remains.is_gone(run.tags[WORKER])
+    ]
+    for run in gone:
+        context.instance.report_run_failed(run, "Its process was killed.")
+    return dg.SkipReason(f"{len(gone)} runs ended whose process was killed.")
 
 
 def _sensor(collection: Collection, training: object) -> dg.SensorDefinition:

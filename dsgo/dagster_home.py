@@ -23,11 +23,6 @@ nux:
 run_launcher:
   module: dsgo.launcher
   class: PipelineLauncher
-run_monitoring:
-  enabled: true
-  poll_interval_seconds: 15
-  start_timeout_seconds: 86400  # a pipeline may wait for another to end
-  max_resume_run_attempts: 0
 concurrency:
   runs:
     tag_concurrency_limits:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.launcher import RunLauncher
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.launcher.base import LaunchRunContext
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._grpc.impl import core_execute_run
@@ -24,13 +24,13 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster._utils.hosted_user_process import recon_job_from_origin
 
 from dsgo import actions, automation, cli, flow, pipeline, remains, services
+from dsgo.automation import WORKER
 from dsgo.collection import Collection
 from dsgo.collection import load as load_collection
 from dsgo.errors import DSGoError, NoProductionModel
 from dsgo.settings import Settings, activate, load, prepare
 
 SERVICE = "job"  # in its environment, so that `make down` finds it; the orchestrator may end without it
-WORKER = "dsgo.process"  # tag of Dagster's run
 
 
 class PipelineLauncher(RunLauncher, ConfigurableClass):
@@ -75,14 +75,6 @@ class PipelineLauncher(RunLauncher, ConfigurableClass):
         os.kill(int(run.tags[WORKER].split()[-2]), signal.SIGTERM)
         return True
 
-    @property
-    def supports_check_run_worker_health(self) -> bool:
-        return True
-
-    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        gone = WORKER in run.tags and remains.is_gone(run.tags[WORKER])
-        return CheckRunHealthResult(WorkerStatus.FAILED if gone else WorkerStatus.RUNNING, "Its process has ended.")
-
 
 def _log(settings: Settings, run: dg.DagsterRun) -> Path:
     """The newest run of each job has its log."""
@@ -105,8 +97,8 @@ def main(run_id: str) -> int:
             try:
                 with remains.terminated_as_interrupted():
                     _work(settings, instance, run)
-            except KeyboardInterrupt:
-                _end(instance, run_id, instance.report_run_canceled, "It was told to stop.")
+            except KeyboardInterrupt:  # Dagster has seen steps fail, as they have been ended
+                instance.report_run_canceled(run, "It was told to stop.")
                 raise
             except BaseException as error:
                 _end(instance, run_id, instance.report_run_failed, str(error))

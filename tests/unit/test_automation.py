@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
 from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 import toy_collection
 
-from dsgo import actions, automation, findings, flow, pipeline
+from dsgo import actions, automation, findings, flow, pipeline, remains
 from dsgo.errors import DataError
 from dsgo.settings import load, prepare
 
@@ -115,6 +116,25 @@ def test_the_sensor_asks_a_person_once(tick, kind, action):
     assert "ask a person" in tick().skip_message
     assert [row.action for row in actions.read("toy")] == [action]
     assert actions.questions()["toy"].reason.endswith("The wind has changed.")
+
+
+def test_runs_whose_process_was_killed_are_ended_and_others_left(loaded):
+    tidy, job = loaded.defs.resolve_sensor_def("tidy"), loaded.defs.resolve_job_def("training")
+    with dg.DagsterInstance.ephemeral() as instance, subprocess.Popen(["sleep", "60"]) as process:
+        here, gone = remains.identity(), remains.identity(process.pid)
+        process.kill()
+        process.wait()
+        runs = {
+            (name, status): instance.create_run_for_job(job, tags={automation.WORKER: name}, status=status).run_id
+            for name in (here, gone)
+            for status in (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS)
+        }
+        by_hand = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED).run_id
+        tidy(dg.build_sensor_context(instance=instance))
+        for (name, status), run_id in runs.items():
+            ended = name == gone and status != dg.DagsterRunStatus.SUCCESS
+            assert instance.get_run_by_id(run_id).status == (dg.DagsterRunStatus.FAILURE if ended else status)
+        assert instance.get_run_by_id(by_hand).status == dg.DagsterRunStatus.STARTED
 
 
 def test_a_part_of_the_past_is_a_parameter_of_its_step(loaded, monkeypatch):

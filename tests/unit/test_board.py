@@ -87,11 +87,13 @@ def test_new_predictions_reach_the_history_without_another_look_at_the_model(boa
     _, board = board
     first = until(board.production["wind_solar"], lambda value: isinstance(value, InProduction))
     assert first.history.issued == {} and first.history.rows == first.history.known_rows
-    predictions.record("wind_solar", make_predictions("naive", None)[COLUMNS], "7" * 32)
+    predictions.record("wind_solar", make_predictions("naive", None, 1000)[COLUMNS], "7" * 32)
     value = until(board.production["wind_solar"], lambda value: value.history.issued)
-    assert value.review is first.review and value.history.rows == first.history.rows + 72
+    assert value.review is first.review and value.history.rows == first.history.rows + 1000
     assert set(value.history.issued["wind_GW"]["source"].dropna()) == {"naive"}
     assert value.history.known_rows == first.history.rows, "hours ahead are no missing data"
+    assert value.history.completeness.equals(first.history.completeness)
+    assert value.history.days("wind_GW").equals(first.history.days("wind_GW"))
     text = "".join(value.history.csv(["wind_GW"], value.history.known_last, value.history.last, []))
     head, row = text.splitlines()[:2]
     assert head.endswith(
