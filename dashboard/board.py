@@ -132,5 +132,7 @@ def _but_uptime(status: Any) -> tuple[Any, ...]:
 
 
 def _identity(production: Any) -> tuple[str, ...]:
-    # With the moment of promotion, so that a version promoted again counts as new.
-    return tuple(str(part) for part in (production.version, production.run_id, production.promoted_at))
+    # With the moment of promotion, so that a version promoted again counts as new, and so do new data.
+    return tuple(
+        str(part) for part in (production.version, production.run_id, production.promoted_at, production.newest_uri)
+    )

@@ -46,6 +46,7 @@ class Production:
     synthetic: bool
     data_digest: str
     dataset_uri: str
+    newest_uri: str
     step: str
     scores: Mapping[str, float] = field(repr=False)
 
@@ -63,8 +64,9 @@ class Production:
         return load_predictions(self.run_id, "window")
 
     def dataset(self) -> Dataset:
-        """The dataset that the version has learned from."""
-        return _dataset(self.dataset_uri)
+        """The newest dataset, if it goes as far as the one that the version has learned from; else that one."""
+        newest = _dataset(self.newest_uri)
+        return newest if newest.table.index[-1] >= self.trained_to else _dataset(self.dataset_uri)
 
 
 def load_production(collection: str) -> Production:
@@ -106,9 +108,17 @@ def _production(client: MlflowClient, version: ModelVersion) -> Production:
         synthetic=version.tags[tags.SYNTHETIC] == "true",
         data_digest=version.tags[tags.DATA_DIGEST],
         dataset_uri=version.tags[tags.DATASET],
+        newest_uri=_newest_uri(client, version, run.info.experiment_id),
         step=version.tags[tags.STEP],
         scores=dict(run.data.metrics),
     )
+
+
+def _newest_uri(client: MlflowClient, version: ModelVersion, experiment_id: str) -> str:
+    """Address of the newest dataset of the same kind of data; of the version's own if none is found."""
+    condition = tags.made_datasets(version.name, version.tags[tags.SYNTHETIC])
+    found = client.search_runs([experiment_id], condition, max_results=1, order_by=["attributes.end_time DESC"])
+    return f"runs:/{found[0].info.run_id}/dataset" if found else version.tags[tags.DATASET]
 
 
 @functools.lru_cache(maxsize=4)

@@ -42,6 +42,7 @@ class Production:
     synthetic: bool
     data_digest: str
     dataset_uri: str
+    newest_uri: str
     step: str
     scores: Mapping[str, float] = field(repr=False)
     registry: RestRegistry = field(repr=False, compare=False)
@@ -60,8 +61,9 @@ class Production:
         return None if content is None else pd.read_csv(io.BytesIO(content))
 
     def dataset(self) -> Dataset:
-        """The dataset that the version has learned from."""
-        return self.registry.dataset(self.dataset_uri)
+        """The newest dataset, if it goes as far as the one that the version has learned from; else that one."""
+        newest = self.registry.dataset(self.newest_uri)
+        return newest if newest.table.index[-1] >= self.trained_to else self.registry.dataset(self.dataset_uri)
 
 
 class RestRegistry:
@@ -95,10 +97,28 @@ class RestRegistry:
             synthetic=known[tags.SYNTHETIC] == "true",
             data_digest=known[tags.DATA_DIGEST],
             dataset_uri=known[tags.DATASET],
+            newest_uri=self._newest_uri(run["info"]["experiment_id"], collection, known),
             step=known[tags.STEP],
             scores={metric["key"]: float(metric["value"]) for metric in run["data"].get("metrics", [])},
             registry=self,
         )
+
+    def _newest_uri(self, experiment_id: str, collection: str, version_tags: Mapping[str, str]) -> str:
+        """Address of the newest dataset of the same kind of data; of the version's own if none is found."""
+        asked = {
+            "experiment_ids": [experiment_id],
+            "filter": tags.made_datasets(collection, version_tags[tags.SYNTHETIC]),
+            "order_by": ["attributes.end_time DESC"],
+            "max_results": 1,
+        }
+        found = self._expect(self._json(*self._ask("/api/2.0/mlflow/runs/search", body=asked)), None).get("runs")
+        return f"runs:/{found[0]['info']['run_id']}/dataset" if found else version_tags[tags.DATASET]
+
+    def predictions(self, collection: str, first: pd.Timestamp) -> pd.DataFrame:
+        """The newest prediction of each target and hour from `first` on."""
+        from dsgo import predictions  # brings SQLAlchemy, as the ledger does
+
+        return predictions.newest(collection, first)
 
     def promotions(self, collection: str) -> pd.DataFrame:
         """What has gone into Production by a promotion or a rollback, the newest first, as the ledger has it.
@@ -131,10 +151,10 @@ class RestRegistry:
 
     def watched(self, collection: str, first: pd.Timestamp) -> Watched:
         """What the application database knows now: the newest check, the newest action, predictions from `first` on."""
-        from dsgo import actions, findings, predictions  # they bring SQLAlchemy, as the ledger does
+        from dsgo import actions, findings  # they bring SQLAlchemy, as the ledger does
 
         return Watched(
-            findings.newest(collection), actions.entries(collection, limit=1), predictions.newest(collection, first)
+            findings.newest(collection), actions.entries(collection, limit=1), self.predictions(collection, first)
         )
 
     def _version_tags(self, collection: str) -> dict[int, dict[str, str]]:
@@ -186,7 +206,7 @@ class RestRegistry:
         Raises:
             DataError: it cannot be had.
         """
-        status, content = self._ask("/get-artifact", {"run_id": run_id, "path": path})
+        status, content = self._ask(f"/get-artifact?{urlencode({'run_id': run_id, 'path': path})}")
         if optional and status == 404:
             return None
         if status != 200:
@@ -197,16 +217,22 @@ class RestRegistry:
         return content
 
     def _get(self, method: str, **query: str) -> dict[str, Any]:
-        _, content = self._ask(f"/api/2.0/mlflow/{method}", query)
+        return self._json(*self._ask(f"/api/2.0/mlflow/{method}?{urlencode(query)}"))
+
+    def _json(self, _: int, content: bytes) -> dict[str, Any]:
         try:
             return json.loads(content)
         except ValueError as error:
             raise self._no_answer(error) from error
 
-    def _ask(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]:
+    def _ask(self, address: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
+        """Status and content of the answer; with a body it is asked by POST."""
         connection = http.client.HTTPConnection(self._settings.servers, self._settings.tracking_port, timeout=TIMEOUT_S)
         try:
-            connection.request("GET", f"{path}?{urlencode(query)}")
+            if body is None:
+                connection.request("GET", address)
+            else:
+                connection.request("POST", address, json.dumps(body), {"Content-Type": "application/json"})
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:

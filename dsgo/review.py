@@ -7,7 +7,7 @@ for the hours of the window, forecast by the evaluated twin; after it, for forec
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ FEWEST_WEEKS = 5  # with fewer, tenth and ninetieth percentile of their errors m
 class Production(Protocol):
     """What is needed of `dsgo.registry.Production` here."""
 
+    version: Any
     trained_to: Any
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame: ...
@@ -158,23 +159,27 @@ class Review:
         return pd.MultiIndex.from_arrays([calendar["year"].astype(int), calendar["week"].astype(int)])
 
 
-def review(production: Production, dataset: Dataset | None = None) -> Review:
+def review(production: Production, dataset: Dataset | None = None, issued: pd.DataFrame | None = None) -> Review:
     """All out-of-sample forecasts of what is in Production, from its window and from the data after `trained_to`.
 
     Args:
-        dataset: with that data; by default the one that the version has learned from.
+        dataset: with that data; by default the version's newest.
+        issued: predictions, as `dsgo.predictions.newest` has them: where they are this version's own and have every hour, the
+            model need not be loaded and asked again.
     """
     dataset, window = dataset or production.dataset(), production.window()
     columns = [target + part for target in dataset.targets for part in PARTS]
     parts = [window[columns].sort_index()]
     unseen = dataset.table[dataset.table.index > utc(production.trained_to)].dropna(subset=dataset.inputs)
     if len(unseen):
-        parts.append(_live(production, dataset, unseen)[columns])
+        parts.append(_live(production, dataset, unseen, issued)[columns])
     return Review(pd.concat(parts), window.index.min(), window.index.max(), dataset.info)
 
 
-def _live(production: Production, dataset: Dataset, unseen: pd.DataFrame) -> pd.DataFrame:
-    predicted = forecasts(production, dataset, unseen.index)
+def _live(production: Production, dataset: Dataset, unseen: pd.DataFrame, issued: pd.DataFrame | None) -> pd.DataFrame:
+    predicted = None if issued is None else _own(production, issued, unseen.index, dataset.targets)
+    if predicted is None:
+        predicted = forecasts(production, dataset, unseen.index)
     baseline = naive(dataset.table, dataset.targets, unseen.index, dataset.info["naive"]["lag"])
     parts = {}
     for target in dataset.targets:
@@ -187,6 +192,19 @@ def _live(production: Production, dataset: Dataset, unseen: pd.DataFrame) -> pd.
         )
         parts |= {target + part: column for part, column in zip(PARTS, columns, strict=True)}
     return pd.DataFrame(parts, index=unseen.index)
+
+
+def _own(
+    production: Production, issued: pd.DataFrame, hours: pd.DatetimeIndex, targets: Sequence[str]
+) -> pd.DataFrame | None:
+    """What `forecasts` would say, from predictions that the version has issued; None if an hour is missing."""
+    rows = issued[(issued["source"] == "production") & (issued["version"] == int(production.version))]
+    wide = rows.pivot(index="utc_timestamp", columns="target", values=["forecast", "p10", "p90"]).reindex(hours)
+    ends = {"forecast": "", "p10": "_p10", "p90": "_p90"}
+    wide.columns = [f"{target}{ends[part]}" for part, target in wide.columns]
+    columns = [f"{target}{end}" for target in targets for end in ends.values()]
+    complete = wide.columns.size >= len(columns) and wide[columns].notna().all(axis=None)
+    return wide[columns] if complete else None
 
 
 def forecasts(production: Production, dataset: Dataset, hours: pd.DatetimeIndex) -> pd.DataFrame:

@@ -47,3 +47,9 @@ def code_version(folder: Path | str = ".") -> str:
     if commit is None:
         return "unknown"
     return commit + ("+changes" if git("status", "--porcelain") else "")
+
+
+def made_datasets(collection: str, synthetic: str) -> str:
+    """The condition by which MLflow finds the finished runs that made a collection's datasets; `synthetic`: true or false."""
+    wanted = {STEP: "process_data", COLLECTION: collection, SYNTHETIC: synthetic}
+    return " and ".join(["attributes.status = 'FINISHED'", *(f"tags.`{n}` = '{v}'" for n, v in wanted.items())])

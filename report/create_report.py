@@ -59,7 +59,7 @@ def create_report(name: str, week: Week | None, registry: Any, language: Languag
     """
     collection = collections.find(name)
     production = registry.load_production(collection.name)
-    reviewed = review(production)
+    reviewed = review(production, issued=registry.predictions(collection.name, utc(production.trained_to)))
     if language.texts is not None:
         info = collections.translated(reviewed.info, collection.path.with_name(f"{language.code}.yaml"))
         reviewed = replace(reviewed, info=info)

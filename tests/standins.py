@@ -85,7 +85,7 @@ class Production:
         self.synthetic = self.info["synthetic"]
         self.data_digest = self.info["sha256"]
         self.model_uri = f"models:/{self.info['collection']}/{self.version}"
-        self.dataset_uri = "runs:/fedcba9876543210fedcba9876543210/dataset"
+        self.dataset_uri = self.newest_uri = "runs:/fedcba9876543210fedcba9876543210/dataset"
         self.scores = {}
         self.predicted: list[pd.DataFrame] = []
 
@@ -170,8 +170,9 @@ class Registry:
     def remedy(self, collection: str) -> str:
         return self.remedies.get(collection, "")
 
-    def predictions(self, collection: str) -> pd.DataFrame:
-        return self._answer(self.issued.get(collection, make_predictions().iloc[:0]))
+    def predictions(self, collection: str, first: pd.Timestamp | None = None) -> pd.DataFrame:
+        rows = self._answer(self.issued.get(collection, make_predictions().iloc[:0]))
+        return rows if first is None else rows[rows["utc_timestamp"] >= first]
 
     def additions(self, collection: str) -> int:
         return id(self.predictions(collection)) if collection in self.issued else 0

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from standins import Production, make_table
+from standins import Production, make_predictions, make_table
 
 from dsgo.review import FEWEST_WEEKS, HISTORY, review
 from dsgo.weeks import Week
@@ -98,3 +98,24 @@ def test_few_weeks_make_no_usual_range():
 def test_the_newest_span_ends_with_the_newest_hour():
     hours = review(Production()).newest(pd.Timedelta(days=7))
     assert len(hours) == 168 and hours[-1] == pd.Timestamp("2016-06-30T23:00Z")
+
+
+def test_own_predictions_spare_asking_the_model_and_others_do_not():
+    production = Production(trained_to="2016-06-19T21:00:00+00:00")
+    hours = production.table.index[production.table.index > "2016-06-19T21:00Z"]
+    issued = pd.concat(
+        make_predictions(hours=len(hours))
+        .query("target == @target")
+        .assign(utc_timestamp=hours, forecast=float(place), p10=-1.0, p90=9.0)
+        for place, target in enumerate(("solar_GW", "wind_GW"))
+    )
+    reviewed = review(production, issued=issued)
+    assert production.predicted == []
+    assert (reviewed.table.loc[hours, "wind_GW_forecast"] == 1).all()
+    assert (reviewed.table.loc[hours, ["solar_GW_forecast", "solar_GW_p10", "solar_GW_p90"]] == [0, -1, 9]).all(
+        axis=None
+    )
+    for incomplete in (issued[1:], issued.assign(source="naive"), issued.assign(version=2), issued[:0]):
+        asked = Production(trained_to="2016-06-19T21:00:00+00:00")
+        review(asked, issued=incomplete)
+        assert len(asked.predicted) == 1
