@@ -20,7 +20,7 @@ NONE = No server runs: there is no environment yet to run one.
 # Recipes read these from the environment: a file name with spaces or quotes needs no escaping.
 export DATA COLLECTION LEVEL TO FROM JOB
 
-.PHONY: help run predict monitor refresh explain tune test up down status restart serve dashboard report rollback ledger backup restore env lint lock bench clean
+.PHONY: help run predict monitor refresh explain tune test up down status restart serve dashboard report rollback ledger predictions backup restore env lint lock bench clean
 
 help: ## show this list
 	@echo "make <command> [NAME=value …]"
@@ -74,6 +74,9 @@ rollback: .venv/made ## put the version before back in Production; ARGS="--to 3 
 
 ledger: .venv/made ## show what was promoted, refused, rolled back and repaired; ARGS="--collection wind_solar --json"
 	@$(DSGO) ledger $(ARGS)
+
+predictions: .venv/made ## print the newest forecast of each hour of COLLECTION as CSV, with version, source and time of issue
+	@$(DSGO) predictions --collection "$$COLLECTION"
 
 backup: .venv/made ## write all artifacts and databases into one file while everything runs; TO=file or folder
 	@$(DSGO) backup --to "$$TO"

@@ -103,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--collection", default="", help="default: all")
     sub.add_argument("--limit", type=int, default=20, help="at most so many rows; default: 20")
     sub.add_argument("--json", action="store_true", help="all columns, rules and figures too, as JSON")
+    sub = add(_predictions, "predictions", "Print the newest forecast of each target and hour as CSV.")
+    sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub = add(_tune, "tune", "Search for better settings of the training steps on the newest dataset.")
     sub.add_argument("--collection", default=services.DEFAULT_COLLECTION)
     sub.add_argument("--step", action="append", default=[], help="a training step, can be given again; default: all")
@@ -282,6 +284,15 @@ def _explain(settings: Settings, options: argparse.Namespace) -> int:
     from dsgo import pipeline
 
     return pipeline.explain(settings, **asked, level=options.level, job=options.job)
+
+
+def _predictions(settings: Settings, options: argparse.Namespace) -> None:
+    from dsgo import predictions
+
+    rows = predictions.newest(options.collection)
+    if rows.empty:  # a misspelt one has no rows either
+        services.check_collection(settings, options.collection)
+    rows.to_csv(sys.stdout, index=False)
 
 
 def _tune(settings: Settings, options: argparse.Namespace) -> None:

@@ -71,10 +71,11 @@ class Tables:
         """Tables, indexes and guards, in one transaction; of two that come at once the second finds them made."""
         if url in self._made and (url.drivername != "sqlite" or Path(url.database).exists()):
             return
-        with _one_maker(url), engine(url).connect().execution_options(writes=True) as connection:
-            if not set(sa.inspect(connection).get_table_names()).issuperset(self._metadata.tables):
-                connection.rollback()  # what looking has begun
-                with connection.begin():
+        with _one_maker(url):
+            with engine(url).connect() as connection:  # not yet as a writer, who would wait for others
+                there = set(sa.inspect(connection).get_table_names())
+            if not there.issuperset(self._metadata.tables):
+                with engine(url).connect().execution_options(writes=True) as connection, connection.begin():
                     self._make_in(connection)
         self._made.add(url)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from dsgo import cli, services
+from dsgo import cli, predictions, services
 from dsgo.errors import SourceError
 from dsgo.settings import CHECKOUT, load
 
@@ -191,3 +193,22 @@ def test_the_ledger_of_an_unknown_collection_is_no_empty_ledger(capsys: pytest.C
     assert "COLLECTION='sun'" in capsys.readouterr().err
     assert cli.main(["ledger", "--collection", "wind_solar"]) == 0
     assert capsys.readouterr().out == "The ledger has no row yet.\n"
+
+
+def test_predictions_are_a_table_for_other_programs(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["predictions", "--collection", "sun"]) == 1
+    assert "COLLECTION='sun'" in capsys.readouterr().err
+    hour, columns = pd.Timestamp("2016-07-01", tz="UTC"), ("forecast", "p10", "p90")
+    made = {
+        "target": "wind_GW",
+        "utc_timestamp": hour,
+        "source": "naive",
+        "version": None,
+        "data_digest": "d",
+        "synthetic": False,
+    }
+    load().home.mkdir()
+    predictions.record("wind_solar", pd.DataFrame([made | dict.fromkeys(columns, 7.5)]), "run")
+    assert cli.main(["predictions"]) == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (row["utc_timestamp"], row["forecast"], row["source"], row["version"]) == (str(hour), "7.5", "naive", "")

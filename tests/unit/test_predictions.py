@@ -198,3 +198,16 @@ def test_many_rows_take_as_many_statements_as_few(database: sa.Engine) -> None:
         assert predictions.record(f"collection of {hours}", some(hours=hours), "run") == 2 * hours
         counts.append(len([statement for statement in statements if "CREATE" not in statement]))
     assert counts[1] <= counts[0] < 10
+
+
+def test_a_reader_that_comes_first_does_not_wait_for_a_writer(database: sa.Engine) -> None:
+    predictions.record("energy", some(), "run")
+    context = multiprocessing.get_context("spawn")  # a process that has not looked yet
+    with database.connect() as connection:
+        if database.dialect.name == "sqlite":
+            connection.connection.dbapi_connection.isolation_level = None
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("LOCK TABLE predictions IN SHARE ROW EXCLUSIVE MODE")
+        with context.Pool(1) as pool:
+            assert len(pool.apply(predictions.newest, ("energy",))) == 6
