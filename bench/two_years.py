@@ -18,6 +18,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,10 @@ def checkout_with_few_models(folder: Path) -> Path:
     (place,) = [number for number, line in enumerate(lines) if line.startswith("MODELS = ")]
     lines[place] = f"MODELS = {MODELS}"
     flow.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rules = flow.with_name("collection.yaml")  # by the clock of today the data of these years have long been stale
+    text, count = re.subn(r"stale_hours: \d+", "stale_hours: 1000000", rules.read_text(encoding="utf-8"))
+    assert count == 1, "collection.yaml has no stale_hours"
+    rules.write_text(text, encoding="utf-8")
     return target
 
 

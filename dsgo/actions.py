@@ -84,7 +84,7 @@ def decide(
         rules: `act:` of the collection.
     """
     alarms = [one for one in found if one["alarm"]]
-    last = max((one["last"] for one in found), default=None)
+    last = max((one["last"] for one in found if not one["estimate"]), default=None)  # estimates look ahead
     digest = str(found[0]["data_digest"]) if found else ""
 
     def due(action: str, reason: str) -> Action:

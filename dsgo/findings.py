@@ -42,7 +42,7 @@ _findings = sa.Table(
     sa.Column("alarm", sa.Boolean, nullable=False),
     sa.Column("estimate", sa.Boolean, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
-    sa.UniqueConstraint("collection", "data_digest", "version", "kind", "subject", "check"),
+    sa.UniqueConstraint("collection", "data_digest", "version", "kind", "subject", "check", "estimate"),
     sqlite_autoincrement=True,
 )
 COLUMNS = [column.name for column in _findings.columns]

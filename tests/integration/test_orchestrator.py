@@ -237,7 +237,7 @@ def test_only_some_assets_can_be_asked_for(client, toys, servers):
     before = len(runs_of(toys["asked"], "end"))
     run_id = launch(client, "__ASSET_JOB", asset_selection=[["asked_toy", "left"]])
     assert until(servers, run_id) == "SUCCESS"
-    assert runs_of(toys["asked"], "left")[0].data.params["content"] == "new"
+    assert runs_of(toys["asked"], "left")[0].data.tags[tags.OUTPUT_DIGEST] == "new"
     assert len(runs_of(toys["asked"], "end")) == before
 
 

@@ -20,6 +20,7 @@ FIRST, LAST = pd.Timestamp("2016-05-02", tz="UTC"), pd.Timestamp("2016-05-29 23:
 LEVEL = Finding(DATA, "windspeed", "level", FIRST, LAST, np.float64(1.25), 1.0, np.bool_(True), "wind: 1 m/s „more“")
 STUCK = Finding(FAULT, "temperature", "stuck", FIRST, LAST, 3, 12.5, False, "at most 3 hours with the same value")
 ERROR = Finding(MODEL, "wind_GW", "error", FIRST, LAST, float("nan"), None, False, "no hours yet", estimate=True)
+RECORDED = dataclasses.replace(ERROR, estimate=False, text="recorded")
 AT_ONCE = 4
 
 
@@ -45,11 +46,11 @@ def test_before_any_check_there_are_none_and_no_file_is_made() -> None:
 def test_findings_come_back_as_they_were_written(database: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGTZ", "Asia/Tokyo")
     before = datetime.datetime.now(datetime.UTC)
-    findings.record(CHECKED, [LEVEL, STUCK, ERROR])
+    findings.record(CHECKED, [LEVEL, STUCK, ERROR, RECORDED])
     table = findings.newest("wind")
     assert list(table) == findings.COLUMNS and table["time"].nunique() == 1
     assert before <= table["time"][0] <= pd.Timestamp.now("UTC")
-    for row, finding in zip(table.to_dict("records"), (LEVEL, STUCK, ERROR), strict=True):
+    for row, finding in zip(table.to_dict("records"), (LEVEL, STUCK, ERROR, RECORDED), strict=True):
         assert {name: row[name] for name in dataclasses.asdict(CHECKED)} == dataclasses.asdict(CHECKED)
         expected = {name: None if value != value else value for name, value in dataclasses.asdict(finding).items()}
         assert {name: None if pd.isna(row[name]) else row[name] for name in expected} == expected

@@ -23,7 +23,7 @@ LONGEST = 8000  # characters of a tag, in the tracking server
 def test_alarms_come_first_and_are_told_in_the_headline() -> None:
     text = watch_shown.note([LEVEL, STUCK, OPEN])
     assert text.startswith("**1 of 3 checks alarm: fault temperature stuck**")
-    assert text.index("ALARM") < text.index("−1.25") and "stuck \\| for \\<30\\> hours" in text
+    assert text.index("ALARM") < text.index("−1.25") and "stuck \\| for &lt;30&gt; hours" in text
     assert watch_shown.headline([LEVEL, OPEN]) == "no alarm in 2 checks"
 
 
