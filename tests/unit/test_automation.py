@@ -54,7 +54,7 @@ def test_jobs_start_by_the_clock_of_the_collection(loaded):
     found = {one.name: one for one in loaded.defs.schedules}
     assert {name: (one.cron_schedule, one.execution_timezone) for name, one in found.items()} == {
         "production_schedule": ("15 6 * * *", "Europe/Berlin"),
-        "validation_schedule": ("30 6 * * *", "Europe/Berlin"),
+        "validation_schedule": ("30 6 * * 1", "Europe/Berlin"),
         "report_schedule": ("0 7 * * 1", "Europe/Berlin"),
     }
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in found.values())
