@@ -103,8 +103,8 @@ class System:
     def pipelines(self, collection: Collection) -> list[dict[str, Any]]:
         """The newest runs of the collection's pipeline, newest first, each with the runs of its steps.
 
-        Keys: `run_id`, `experiment_id`, `step`, `status`, `start`, `end` (None while it runs), `synthetic` (None where it
-        is not known), and of a pipeline `steps`.
+        Keys: `run_id`, `experiment_id`, `step`, `job` (of a pipeline), `status`, `start`, `end` (None while it runs),
+        `synthetic` (None where it is not known), and of a pipeline `steps`.
         """
         client = self._mlflow(collection.name, "mlflow.tracking").MlflowClient()
         experiment = client.get_experiment_by_name(collection.experiment)
@@ -136,6 +136,7 @@ def _run(run: Any) -> dict[str, Any]:
         "run_id": run.info.run_id,
         "experiment_id": run.info.experiment_id,
         "step": run.data.tags.get(tags.STEP, "unknown"),
+        "job": run.data.tags.get(tags.JOB, ""),
         "status": run.info.status,
         "start": pd.Timestamp(run.info.start_time, unit="ms", tz="UTC"),
         "end": pd.Timestamp(run.info.end_time, unit="ms", tz="UTC") if run.info.end_time else None,

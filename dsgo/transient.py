@@ -28,7 +28,12 @@ def is_transient(error: BaseException) -> bool:
         return error.transient
     if isinstance(error, DSGoError) and not isinstance(error, StoreError):
         return False
-    http = (requests.ConnectionError, requests.Timeout, requests.exceptions.RetryError)
+    http = (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.RetryError,
+        requests.exceptions.ChunkedEncodingError,
+    )
     passing = (ConnectionError, TimeoutError, EOFError, ftplib.error_temp, *http)
     return any(
         (isinstance(each, passing) or type(each).__name__ in STORE_GONE) and type(each).__name__ not in STORE_WRONG

@@ -260,6 +260,7 @@ def make_pipelines(status: str = "FINISHED") -> list[dict[str, Any]]:
             "run_id": f"{len(step):032x}",
             "experiment_id": "7",
             "step": step,
+            "job": "training" if step == "pipeline" else "",
             "status": ended,
             "start": first,
             "end": first + pd.Timedelta(seconds=lasts),

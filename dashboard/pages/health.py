@@ -172,7 +172,8 @@ def _pipelines(pipelines: list[dict[str, Any]] | None, board: Board) -> Iterator
     if not pipelines:
         yield sentence("No pipeline has run yet." if pipelines is not None else "Loading …")
         return
-    ended = next((one for one in pipelines if one["status"] == "FINISHED" and one["steps"]), None)
+    finished = [one for one in pipelines if one["status"] == "FINISHED" and one["steps"]]
+    ended = next((one for one in finished if one["job"] == "training"), next(iter(finished), None))
     if ended is not None:
         names = [step["step"] for step in ended["steps"]]
         seconds = [_seconds(step) or 0.0 for step in ended["steps"]]
@@ -183,6 +184,7 @@ def _pipelines(pipelines: list[dict[str, Any]] | None, board: Board) -> Iterator
         row(
             wording.moment(one["start"]),
             [
+                one["job"] or wording.NONE,
                 html.Span(one["status"].lower(), className=f"status {one['status'].lower()}"),
                 wording.NONE if _seconds(one) is None else f"{_seconds(one):,.0f} s",
                 _steps(one["steps"]),
@@ -192,7 +194,7 @@ def _pipelines(pipelines: list[dict[str, Any]] | None, board: Board) -> Iterator
         )
         for one in pipelines
     ]
-    yield table("Newest first", ("Started", "Ended as", "Duration", "Steps run", "Data", "Run"), rows)
+    yield table("Newest first", ("Started", "Job", "Ended as", "Duration", "Steps run", "Data", "Run"), rows)
     yield html.P("A step that is reused from an earlier run has no run here.", className="note")
 
 

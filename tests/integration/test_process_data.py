@@ -102,7 +102,7 @@ class TestOnTheSample:
             "dsgo.data_digest": dataset.sha256,
             "dsgo.output_digest": dataset.digest,
         }
-        counts = {"rows": 35012, "gaps_hours": 52, "duplicated_hours": 4, "faults": 3, "outlook_hours": 0}
+        counts = {"rows": 35012, "gaps_hours": 52, "duplicated_hours": 4, "faults": 3, "outlook_hours": 168}
         assert run.data.metrics == counts
         [used] = run.inputs.dataset_inputs
         assert (used.dataset.name, used.dataset.digest) == ("wind_solar", dataset.sha256[:36])
@@ -110,7 +110,7 @@ class TestOnTheSample:
     def test_its_artifact_is_the_dataset(self, on_sample, client):
         run = run_of(client, on_sample.stderr)
         artifacts = sorted(file.path for file in client.list_artifacts(run.info.run_id, "dataset"))
-        assert artifacts == ["dataset/dataset.yaml", "dataset/table.parquet"]
+        assert artifacts == ["dataset/dataset.yaml", "dataset/outlook.parquet", "dataset/table.parquet"]
         assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["dataset"]
         dataset = read_dataset(f"runs:/{run.info.run_id}/dataset")
         assert dataset.synthetic

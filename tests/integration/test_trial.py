@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from dsgo.errors import GateError
 from dsgo.evaluation import plan
 from dsgo.forecaster import Forecaster
 from dsgo.served import ServedForecaster, signature
+from dsgo.settings import HOST
 from dsgo.trial import _compare, try_serving
 
 DATA = dataset()
@@ -58,9 +61,11 @@ def test_a_model_that_cannot_answer_is_told_without_waiting_for_the_server(forec
 
 def test_a_server_that_does_not_start_stops_the_step_with_what_it_said(forecaster, tmp_path, monkeypatch):
     path = saved(ServedForecaster, forecaster, tmp_path / "model")
-    monkeypatch.setattr("dsgo.trial._free_port", lambda: 70_000)  # no such port
-    with pytest.raises(GateError, match="ended with code"):
-        try_serving(path, DATA.table)
+    with socket.socket() as holder:
+        holder.bind((HOST, 0))
+        monkeypatch.setattr("dsgo.trial._free_port", lambda: holder.getsockname()[1])  # taken meanwhile
+        with pytest.raises(GateError, match="ended with code"):
+            try_serving(path, DATA.table)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def raised(error: Exception, cause: Exception | None, *, hidden: bool = False) -
         (store_error(), None, False),
         (MlflowException("API request failed"), requests.ConnectionError(), True),
         (MlflowException("API request failed"), requests.Timeout(), True),
+        (MlflowException("API request failed"), requests.exceptions.ChunkedEncodingError(), True),
         (MlflowException("API request failed"), requests.exceptions.RetryError(), True),
         (MlflowException("no such run"), None, False),
         (MlflowException("invalid"), ValueError(), False),
