@@ -167,6 +167,11 @@ class System:
                 command, cwd=self.checkout, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
 
+    def said(self) -> str:
+        """The last error that a step has printed."""
+        lines = (self.folder / "commands.log").read_text().splitlines()
+        return next((line.partition("Error: ")[2] for line in reversed(lines) if "Error: " in line), "nothing")
+
     def run(self, *arguments: str) -> int:
         begin = time.monotonic()
         code = self.start(*arguments).wait(PATIENCE_S)
@@ -208,7 +213,15 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
             code = system.killed(victim, command, "--data", str(raw))
             story.tell(monday, "kill -9", f"{victim}; {command} ended with {code}")
         begin = time.monotonic()
-        if code := system.run(command, "--data", str(raw)):
+        code = system.run(command, "--data", str(raw))
+        if code and (faulty := world.wrong(monday)):  # such data are refused by name: the operator mends them at once
+            story.tell(monday, "refused", system.said())
+            for event in faulty:
+                world.mended.add(event.name)
+                story.tell(monday, "operator", f"mends the data: {event.name}")
+            world.table(monday).to_csv(raw, date_format="%Y-%m-%dT%H:%M:%SZ")
+            code = system.run(command, "--data", str(raw))
+        if code:
             wrong.append(f"{monday:%Y-%m-%d}: {command} ended with {code}")
         spent = time.monotonic() - begin
         if code := system.run("report", "--collection", COLLECTION):
@@ -307,7 +320,9 @@ def judged(seen: list[dict], story: Story) -> tuple[list[str], list[str]]:
         ]
         explained.update(own)
         if not own:
-            delays.append(f"{event.name}: not noticed")
+            refused = [week for week, what, text in told if what == "refused" and week > event.start]
+            days = (refused[0] - event.start).days if event.mended and refused and over else None
+            delays.append(f"{event.name}: " + (f"{days} days (the data were refused)" if days else "not noticed"))
             continue
         first = seen[own[0]]
         about = f"{first['kind']}, {first['subject'] or 'table'}, {first['check']}"

@@ -65,7 +65,7 @@ def client(folder):
     """The tracking store; the process's tracking URI points to it meanwhile."""
     import mlflow
 
-    before = mlflow.get_tracking_uri()
+    before = os.environ.get("MLFLOW_TRACKING_URI", "")  # which setting it writes
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     yield mlflow.MlflowClient()
     mlflow.set_tracking_uri(before)
