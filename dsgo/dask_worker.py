@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from dsgo.ingredients import Step
 from dsgo.settings import CHECKOUT, Settings, activate, load
 
 if TYPE_CHECKING:
+    import psutil
     from mlflow.entities import Run
 
 LOOK_AGAIN_S = 0.5
@@ -136,9 +137,9 @@ def _end_with_worker(lifeline: int, order: Mapping[str, Any]) -> None:
     while os.read(lifeline, 1):
         pass
     own = psutil.Process()
-    for process in own.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    # Killed at once, the step would be marked as failed by who waits for it, before this comes to mark it.
+    children = own.children(recursive=True)
+    _to_all(children, psutil.Process.suspend)
     try:
         from mlflow.tracking import MlflowClient
 
@@ -147,7 +148,16 @@ def _end_with_worker(lifeline: int, order: Mapping[str, Any]) -> None:
         for left in client.search_runs([experiment], mine):
             client.set_terminated(left.info.run_id, "KILLED")
     finally:
+        _to_all([*children, *own.children(recursive=True)], psutil.Process.kill)
         own.kill()
+
+
+def _to_all(processes: Sequence[psutil.Process], do: Callable[[psutil.Process], None]) -> None:
+    import psutil
+
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            do(process)
 
 
 def _named(path: Path) -> str:
