@@ -604,6 +604,7 @@ def test_explore_zooms_into_what_is_drawn_with_the_mouse(visit):
 def test_explore_takes_dates_quantities_and_years(visit):
     page = visit.go("/explore")
     shows(page, "mean of 3 hours")
+    page.wait_for_load_state("networkidle")  # what is typed while the first answers come may be overwritten by them
     page.locator("#explore-from").fill("3 May 2016")
     page.locator("#explore-from").press("Enter")
     page.wait_for_url("**from=2016-05-03T00*")
