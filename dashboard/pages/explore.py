@@ -186,16 +186,27 @@ def install(app: Dash, board: Board) -> None:
         view, problems = views.read(search, history)
         # A browser drops the answer to a click when the echo of the answer before asks again meanwhile: a button counts as
         # pressed until an answer that knows of it has arrived.
-        pressed = _pressed(clicks, answered)
+        answered = answered or {}
+        pressed = _pressed(clicks, answered.get("clicks"))
+        controls = {"columns": columns, "by": by, "from": first, "to": last, "years": years}
         trigger = f"explore-{pressed}" if pressed else str(ctx.triggered_id or "")
+        if not pressed and trigger.removeprefix("explore-") not in controls and not _zoomed(trigger, relayout):
+            trigger = f"explore-{_changed(controls, search, answered)}"  # likewise what was typed or chosen
         asked = _asked(trigger, view, history, columns, by, first, last, years, relayout)
         query = asked.query(collection)
         if CSV + query == shown:  # what is there already: the echo of an answer in the controls
             if pressed:
-                return (*(no_update for _ in ctx.outputs_list[:-1]), clicks)
+                return (*(no_update for _ in ctx.outputs_list[:-1]), {**answered, "clicks": clicks})
             raise PreventUpdate
         figure, width = charts.explore(history, asked, max(FEWEST_POINTS, min(MOST_POINTS, screen or MOST_POINTS)))
         through_time = asked.by == TIME
+        shows = {
+            "columns": list(asked.columns),
+            "by": asked.by,
+            "from": f"{asked.first:%Y-%m-%d}",
+            "to": f"{asked.last - history.step:%Y-%m-%d}",
+            "years": [str(year) for year in asked.years],
+        }
         return (
             query if asked != view else no_update,
             figure,
@@ -203,14 +214,10 @@ def install(app: Dash, board: Board) -> None:
             _words(asked, width, value),
             [*(sentence(problem) for problem in problems), *_substitutes(asked, value)],
             CSV + query,
-            list(asked.columns),
-            asked.by,
-            f"{asked.first:%Y-%m-%d}",
-            f"{asked.last - history.step:%Y-%m-%d}",
-            [str(year) for year in asked.years],
+            *shows.values(),
             {} if through_time else {"display": "none"},
             {"display": "none"} if through_time else {},
-            clicks,
+            {"clicks": clicks, "search": query if asked != view else search, "controls": shows},
         )
 
     @app.server.get(CSV)
@@ -244,6 +251,17 @@ def _pressed(clicks: Sequence[int | None], answered: Sequence[int | None] | None
     return next(
         (name for name, now, then in zip(BUTTONS, clicks, before, strict=True) if (now or 0) > (then or 0)), None
     )
+
+
+def _changed(controls: Mapping[str, Any], search: str | None, answered: Mapping[str, Any]) -> str:
+    """The control that does not show what the newest answer has put there; none if the address has changed since."""
+    if "controls" not in answered or answered["search"] != search:
+        return ""
+    return next((name for name, value in controls.items() if value != answered["controls"][name]), "")
+
+
+def _zoomed(trigger: str, relayout: Mapping[str, Any] | None) -> bool:
+    return trigger == "explore-graph" and bool(relayout) and "xaxis.range[0]" in relayout
 
 
 def _asked(
