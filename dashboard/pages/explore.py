@@ -214,7 +214,8 @@ def install(app: Dash, board: Board) -> None:
             _words(asked, width, value),
             [*(sentence(problem) for problem in problems), *_substitutes(asked, value)],
             CSV + query,
-            *shows.values(),
+            # A control that shows this already is left alone: written anew it would lose what somebody is typing into it.
+            *(no_update if value == controls[name] else value for name, value in shows.items()),
             {} if through_time else {"display": "none"},
             {"display": "none"} if through_time else {},
             {"clicks": clicks, "search": query if asked != view else search, "controls": shows},
