@@ -17,7 +17,8 @@ from dsgo.settings import CHECKOUT
 from dsgo.watching import read as read_limits
 
 FILE_NAME = "collection.yaml"
-ROLES = ("target", "input")
+HORIZONS = ("month ahead", "day ahead")  # what of the target is known when it is forecast: nothing of the month, all of a day ago
+ROLES = ("target", "input", "calendar")  # calendar: told by the clock, shown in the dataset; a model knows it by itself
 
 # Every key that must be there, and the type of its value.
 REQUIRED = {
@@ -47,6 +48,10 @@ REQUIRED = {
 }
 REQUIRED_OF_A_COLUMN = {"role": str, "unit": str, "minimum": float, "maximum": float}
 ALLOWED_IN_A_COLUMN = {*REQUIRED_OF_A_COLUMN, "dark_at_night", "description", "quantity"}
+
+
+# What may be there, and its values.
+OPTIONS = {"level": ("growing", "constant"), "months_by": ("UTC", "local"), "horizon": HORIZONS}
 
 
 @dataclass(frozen=True)
@@ -166,8 +171,12 @@ def _check(content: Any, path: Path) -> None:
         raise DataError(
             path, f"dataset.timezone: {dataset['timezone']!r} is no time zone.", "Write e.g. Europe/Berlin."
         )
-    if not isinstance(late := dataset.get("inputs_late_in_summer_time", False), bool):
-        raise DataError(path, f"dataset.inputs_late_in_summer_time: {late!r} must be true or false.")
+    for key in ("inputs_late_in_summer_time", "inputs_known_ahead"):
+        if not isinstance(given := dataset.get(key, False), bool):
+            raise DataError(path, f"dataset.{key}: {given!r} must be true or false.")
+    for key, allowed in OPTIONS.items():
+        if key in dataset and dataset[key] not in allowed:
+            raise DataError(path, f"dataset.{key}: {dataset[key]!r} must be {' or '.join(map(str, allowed))}.")
     for key in ("window.months", "backtest.folds", "backtest.months"):
         if _value(dataset, key, path) < 1:
             raise DataError(path, f"dataset.{key}: must be 1 or more.")
@@ -183,7 +192,7 @@ def _check(content: Any, path: Path) -> None:
             raise DataError(path, f"{prefix}.role: {column['role']!r} must be one of {', '.join(ROLES)}.")
         if column["minimum"] >= column["maximum"]:
             raise DataError(path, f"{prefix}: minimum must be less than maximum.")
-    for role in ROLES:
+    for role in ("target", "input"):
         if not columns_of(dataset, role):
             raise DataError(path, f"dataset.columns: no column has the role {role}.")
 

@@ -6,6 +6,7 @@ of coming months meets (here: a growth of wind output that costs 1 GW of RMSE). 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from dsgo.errors import DataError
+
+YEAR_DAYS = 365
 
 
 @dataclass(frozen=True)
@@ -32,27 +35,30 @@ class Fold:
 def plan(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> tuple[list[Fold], Fold]:
     """The rolling-origin folds for choosing, and the last window for the gate, which no choice may look at.
 
-    The window is the last whole months of the data; the folds lie before it, without gaps, the oldest first. There is no
-    gap between training and test: features look backwards only, at inputs, never at targets.
+    The window is the last whole months of the data; the folds lie before it, without gaps, the oldest first. Months begin by
+    UTC, or by local clocks where the dataset says `months_by: local`. There is no gap between training and test: features
+    look at inputs, never at targets.
 
     Raises:
-        DataError: less than a year of rows would be left for the first fold's training.
+        DataError: less than a year of rows, or `backtest.least_days`, would be left for the first fold's training.
     """
-    step = pd.Timedelta(info["frequency"])
-    end = index[-1] + step
+    zone = info["timezone"] if info.get("months_by") == "local" else "UTC"
+    end = (index[-1] + pd.Timedelta(info["frequency"])).tz_convert(zone)
     if not end.is_month_start or end != end.normalize():
         end = end.normalize().replace(day=1)  # a month that is not complete stays out of the scores
-    window = Fold("window", end - pd.DateOffset(months=info["window"]["months"]), end)
-    folds, edge = [], window.start
-    for number in range(info["backtest"]["folds"], 0, -1):
-        start = edge - pd.DateOffset(months=info["backtest"]["months"])
-        folds.insert(0, Fold(f"fold{number}", start, edge))
-        edge = start
-    if edge - index[0] < pd.Timedelta("365D"):
+    starts = [end - pd.DateOffset(months=info["window"]["months"])]
+    for _ in range(info["backtest"]["folds"]):
+        starts.append(starts[-1] - pd.DateOffset(months=info["backtest"]["months"]))
+    edges = [moment.tz_convert("UTC") for moment in reversed([end, *starts])]
+    spans = list(itertools.pairwise(edges))
+    folds = [Fold(f"fold{number}", *span) for number, span in enumerate(spans[:-1], start=1)]
+    window, edge = Fold("window", *spans[-1]), edges[0]
+    least_days = info["backtest"].get("least_days", YEAR_DAYS)
+    if edge - index[0] < pd.Timedelta(days=least_days):
         raise DataError(
             info["source"]["name"],
             f"has rows from {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, too few to score a model fairly: the first fold "
-            f"starts at {edge:%Y-%m-%d} and needs a year of rows before it.",
+            f"starts at {edge:%Y-%m-%d} and needs {'a year' if least_days == YEAR_DAYS else f'{least_days} days'} of rows before it.",
             "Bring a longer table, or set fewer or shorter folds in collection.yaml.",
         )
     return folds, window

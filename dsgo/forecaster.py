@@ -21,11 +21,12 @@ from dsgo.errors import DataError
 from dsgo.features import Features
 from dsgo.hours import Hours
 from dsgo.intervals import Intervals, fit_intervals
-from dsgo.level import Level, fit_level
+from dsgo.level import Level, constant_level, fit_level
 from dsgo.quick import quick
 from dsgo.tables import check_inputs
 
 FORECAST, P10, P90 = "forecast", "p10", "p90"
+CONSTANT = "constant"  # `level` of a dataset whose targets do not grow, or are learned from too short a time to tell
 HEADROOM = 1.05  # above the largest share of the level ever recorded: a record may be broken, by a little
 WEEK_S = 7 * 86_400
 YEAR_S = 365.2425 * 86_400
@@ -71,7 +72,8 @@ class Forecaster:
         features, names = self._scale_in_place(matrix), self.features.get_feature_names_out()
         design = _level_design(table[self.inputs].to_numpy(), features[:, : self.features.plain], names)
         recorded = table[self.targets].to_numpy()
-        self.levels: list[Level] = [fit_level(table.index, recorded[:, i], design) for i in range(len(self.targets))]
+        fit = constant_level if self.info.get("level") == CONSTANT else fit_level
+        self.levels: list[Level] = [fit(table.index, recorded[:, i], design) for i in range(len(self.targets))]
         levels = self._level_at(table.index)
         relative = recorded / levels
         self.scale = relative.std(axis=0)
@@ -238,7 +240,7 @@ class Forecaster:
 
 def _tells_difficulty(feature: str, inputs: list[str]) -> bool:
     """Whether the size of an error may depend on a feature: what the hour is, not the season, seen once or twice."""
-    return feature in (*inputs, "sun", "clear_sky_index", "diffuse_share")
+    return feature in (*inputs, "sun", "clear_sky_index", "diffuse_share", "calendar_rest")
 
 
 @cache

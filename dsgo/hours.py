@@ -18,21 +18,22 @@ _FIRST_S, _END_S = 315_532_800, 4_102_444_800  # 1980-01-01 and 2100-01-01: hour
 
 
 class Hours:
-    """Starts of hours, shape (n,), at the place and in the time zone of a dataset.
+    """Starts of hours (or of other intervals, if the dataset's frequency is another), shape (n,), at its place and in its zone.
 
     Args:
         index: the hours, with a time zone.
-        info: `Dataset.info`: `timezone`, `location`, and whether the inputs are late in summer time.
+        info: `Dataset.info`: `frequency` (hourly if absent), `timezone`, `location`, and whether the inputs are late in summer time.
     """
 
     def __init__(self, index: pd.DatetimeIndex, info: Mapping[str, Any]) -> None:
         self.index = index
         self.seconds: np.ndarray = index.as_unit("s").asi8
         self._info = info
+        self.step_s = int(pd.Timedelta(info.get("frequency", "1h")).total_seconds())
 
     @cached_property
     def sine(self) -> np.ndarray:
-        """Sine of the sun's elevation in the middle of each hour."""
+        """Sine of the sun's elevation in the middle of each interval."""
         return self._sine(self.seconds)
 
     @cached_property
@@ -53,10 +54,20 @@ class Hours:
         changes, offsets = _clock_changes(self._info["timezone"])
         return offsets[np.searchsorted(changes, self.seconds, side="right")]
 
+    @cached_property
+    def local_s(self) -> np.ndarray:
+        """Seconds after 1970-01-01 00:00 that local clocks show."""
+        return self.seconds + self.offset_s
+
+    @property
+    def local_day(self) -> np.ndarray:
+        """Days after 1970-01-01, by local clocks."""
+        return self.local_s // DAY_S
+
     @property
     def day_of_week(self) -> np.ndarray:
         """Days after Monday, by local clocks."""
-        return (self.seconds + self.offset_s - MONDAY_S) // DAY_S % 7
+        return (self.local_s - MONDAY_S) // DAY_S % 7
 
     @cached_property
     def of_weather(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,7 +83,7 @@ class Hours:
         return late, sine, clear
 
     def _sine(self, seconds: np.ndarray) -> np.ndarray:
-        return sine_at(seconds, self._info["location"]["latitude"], self._info["location"]["longitude"])
+        return sine_at(seconds + (self.step_s - HOUR_S) // 2, self._info["location"]["latitude"], self._info["location"]["longitude"])
 
 
 def _offsets(seconds: np.ndarray, timezone: str) -> np.ndarray:

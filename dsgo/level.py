@@ -51,6 +51,11 @@ class Level:
         return np.maximum(np.interp(days, self.days, self.values) + self.drift * beyond, 0.1 * self.values[-1])
 
 
+def constant_level(index: pd.DatetimeIndex, target: np.ndarray, design: np.ndarray) -> Level:
+    """The level of a target that does not grow: 1 at all times. Takes what `fit_level` takes."""
+    return Level(index[0], np.array([0.0]), np.array([1.0]), 0.0)
+
+
 def fit_level(index: pd.DatetimeIndex, target: np.ndarray, design: np.ndarray) -> Level:
     """The level of one target.
 

@@ -17,9 +17,10 @@ import pandas as pd
 
 from dsgo.collection import columns_of
 from dsgo.evaluation import score_target
-from dsgo.features import DIM_W_M2, Features
+from dsgo.features import Features
 from dsgo.seasons import SEASONS
 from dsgo.sun import sine_of_elevation
+from dsgo.weather_power import DIM_W_M2
 
 LOWER, UPPER = 0.10, 0.90  # what the intervals' ends are called after
 CALM, STORM = 0.20, 0.95  # shares of the dataset's hours that are less windy
