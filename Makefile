@@ -27,7 +27,7 @@ help: ## show this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { gsub(/[$$]+/, "$$"); printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/made ## run all jobs, then report, dashboard and REST endpoint; DATA=sample | opsd | file.csv, LEVEL=PROD | DEV, COLLECTION=wind_solar
+run: .venv/made ## run all jobs, then report, dashboard and REST endpoint; DATA=sample | file.csv | address, LEVEL=PROD | DEV, COLLECTION=wind_solar
 	@$(DSGO) run --collection "$$COLLECTION" --data "$$DATA" --level "$$LEVEL"
 
 predict: .venv/made ## forecast what lies ahead with what is in Production

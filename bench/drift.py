@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,13 +28,15 @@ from dsgo.evaluation import plan
 from dsgo.faults import faults
 from dsgo.findings import Finding
 from dsgo.forecaster import Forecaster
-from dsgo.sample import sample
 from dsgo.settings import CHECKOUT
 from dsgo.tables import make_dataset
 from dsgo.watch import SHARE_OF_DATA, training_rows, watch_model
 from dsgo.watch_shown import name
 from dsgo.watching import Watching
 from dsgo.watching import read as read_limits
+
+sys.path.append(str(CHECKOUT / "projects" / "wind_solar" / "process_data"))
+from wind_solar_sample import sample
 
 WEEK, HOUR = pd.Timedelta("7D"), pd.Timedelta("1h")
 MOST_WEEKS = 13  # that a drift is looked for

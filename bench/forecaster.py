@@ -59,10 +59,12 @@ from dsgo.features import Features, group_of  # noqa: E402
 from dsgo.forecaster import Forecaster  # noqa: E402
 from dsgo.kernel_ridge import KernelRidge  # noqa: E402
 from dsgo.registry import load_forecaster  # noqa: E402
-from dsgo.sample import sample  # noqa: E402
 from dsgo.space import defaults  # noqa: E402
 from dsgo.tables import Dataset, make_dataset, write_dataset  # noqa: E402
 from dsgo.training import Training  # noqa: E402
+
+sys.path.append(str(CHECKOUT / "projects" / "wind_solar" / "process_data"))
+from wind_solar_sample import sample  # noqa: E402
 
 STEPS = ("linear_regression", "gradient_boosting", "random_forest", "kernel_ridge")
 SERVED = ("linear_regression", "kernel_ridge", "gradient_boosting", "ensemble")

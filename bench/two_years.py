@@ -33,8 +33,10 @@ import psutil
 from pipeline import own_copy
 
 from dsgo import services
-from dsgo.sample import sample
 from dsgo.settings import CHECKOUT, Settings, activate
+
+sys.path.append(str(CHECKOUT / "projects" / "wind_solar" / "process_data"))
+from wind_solar_sample import sample
 
 COLLECTION = "wind_solar"
 MODELS = '("gradient_boosting", "linear_regression")'

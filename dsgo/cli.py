@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dsgo import backup, restore, services, wheel
 from dsgo.errors import BackupError, DSGoError, SourceError
-from dsgo.settings import SOURCE_NAMES, Settings, activate, load, prepare
+from dsgo.settings import SOURCE_NAME, Settings, activate, load, prepare
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--data",
             default="",
-            help=f"a file, a URL or one of {', '.join(SOURCE_NAMES)}; default: DSGO_DATA, or sample",
+            help="a file, a URL or a source of the collection by its name; default: DSGO_DATA, or sample",
         )
         if command in (_run, _explain):
             sub.add_argument(
@@ -307,17 +307,20 @@ def _tune(settings: Settings, options: argparse.Namespace) -> None:
 def resolved_source(data: str) -> str:
     """`data` as the pipeline takes it: a source's name or a URL as it is, a file as an absolute path.
 
+    Which names there are only the collection's `process_data` knows: it refuses others. A file without an ending is
+    told from a name by its folder, `./table`.
+
     Raises:
-        SourceError: it is neither of them.
+        SourceError: it is none of them.
     """
-    if data in SOURCE_NAMES or "://" in data:
+    if SOURCE_NAME.fullmatch(data) or "://" in data:
         return data
     path = Path(data).expanduser().absolute()
     if not path.is_file():
         raise SourceError(
             data,
             "is a folder, not a file." if path.is_dir() else f"there is no such file ({path}).",
-            f"Give a CSV file, a URL or one of {', '.join(SOURCE_NAMES)}.",
+            "Give a CSV file, a URL or a source of the collection by its name, such as sample.",
         )
     return str(path)
 

@@ -27,7 +27,9 @@ EVERYWHERE = "0.0.0.0"  # what reaches the dashboard from other machines too
 CHECKOUT = Path(__file__).resolve().parent.parent
 FTP_USER = "dsgo"
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}  # RFC 6409, RFC 8314, RFC 5321
-SOURCE_NAMES = ("sample", "opsd")  # what raw data can be besides a file or a URL
+SOURCE_NAME = re.compile(
+    r"[a-z][a-z0-9_]*"
+)  # what raw data can be called besides a file or a URL; collections have the names
 FAILURE_FILE = "DSGO_FAILURE_FILE"  # in the environment of a step that a pipeline has started
 MULTIPROCESS, DASK = "multiprocess", "dask"  # where a pipeline's steps are run
 PASSIVE_PORTS = 40  # data connections that the FTP server can have open at once
@@ -60,7 +62,7 @@ class Settings:
     serve_port: int = 8003
     orchestrator_port: int = 3000
     data: str = "sample"
-    """Raw data for jobs that nobody gives others: `sample`, `opsd`, a URL, or an absolute path of a CSV file."""
+    """Raw data for jobs that nobody gives others: a source's name such as `sample`, a URL, or an absolute path of a CSV file."""
     ftp_user: str = FTP_USER
     ftp_password: str = field(default="", repr=False)
     ftp_tls: bool = False
@@ -78,7 +80,6 @@ class Settings:
     dashboard_host: str = HOST
     dashboard_user: str = ""
     dashboard_password: str = field(default="", repr=False)
-    opsd_url: str = "https://data.open-power-system-data.org"
     checkout: Path = CHECKOUT
 
     @property
@@ -200,6 +201,10 @@ class Settings:
         first = self.ftp_port + 10_000 if self.ftp_port + 10_000 + PASSIVE_PORTS <= 65_535 else self.ftp_port - 10_000
         return range(first, first + PASSIVE_PORTS)
 
+    def of_a_collection(self, name: str, default: str) -> str:
+        """A setting that only one collection knows, such as an address of its raw data; of the environment, else of `.env`."""
+        return os.environ.get(name) or dotenv_values(self.env_file).get(name) or default
+
     def child_environment(self) -> dict[str, str]:
         """What a plain `mlflow` command or a step's process needs, to be laid over the caller's environment.
 
@@ -262,8 +267,8 @@ def _database_url(values: Mapping[str, str | None], name: str, schemes: tuple[st
 
 def _data(values: Mapping[str, str | None]) -> str:
     text = values.get("DSGO_DATA") or Settings.data
-    if text not in SOURCE_NAMES and "://" not in text and not Path(text).is_absolute():
-        raise SettingError("DSGO_DATA", text, f"one of {', '.join(SOURCE_NAMES)}, a URL, or a file's absolute path")
+    if not SOURCE_NAME.fullmatch(text) and "://" not in text and not Path(text).is_absolute():
+        raise SettingError("DSGO_DATA", text, "a source's name such as sample, a URL, or a file's absolute path")
     return text
 
 
@@ -365,7 +370,6 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         **_who_may_see(values),
         **_executor(values),
         **_where(values),
-        opsd_url=values.get("DSGO_OPSD_URL") or Settings.opsd_url,
         ftp_tls=_switch(values, "DSGO_FTP_TLS"),
         smtp=_smtp(values),
         database_url=_database_url(values, "DSGO_DATABASE_URL", ("sqlite:///", "postgresql://"))

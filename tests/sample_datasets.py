@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from wind_solar_sample import sample
+
 from dsgo.cleaning import clean
 from dsgo.collection import load
-from dsgo.sample import sample
 from dsgo.tables import Dataset, make_dataset
 
 COLLECTION = load(Path(__file__).resolve().parent.parent / "projects" / "wind_solar" / "collection.yaml")

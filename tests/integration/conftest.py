@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from wind_solar_sample import write_sample
 
-from dsgo.sample import write_sample
 from dsgo.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -24,10 +24,10 @@ from candidates import evidence
 from mlflow.tracking import MlflowClient
 from sample_datasets import COLLECTION, dataset
 from sklearn.linear_model import Ridge
+from wind_solar_sample import sample
 
 from dsgo import predictions, promotion, registry, tags
 from dsgo.cleaning import clean
-from dsgo.sample import sample
 from dsgo.settings import Settings
 from dsgo.tables import Dataset, make_dataset, write_dataset
 from dsgo.training import Training

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from wind_solar_sample import sample
 
 from dsgo.collection import load
 from dsgo.errors import DataError
-from dsgo.sample import sample, to_csv
-from dsgo.sources import RawTable
+from dsgo.sources import RawTable, to_csv
 from dsgo.tables import read_dataset
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -1,6 +1,6 @@
 """What the README prints works as printed, and its table names every step.
 
-`make run` and `make run DATA=opsd` are tried by test_pipeline.py and test_sources.py through the commands behind them.
+`make run` and `make run DATA=opsd` are tried by test_pipeline.py and test_opsd.py through the commands behind them.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from wind_solar_sample import sample
 
 from dsgo.cleaning import clean, gaps, read_raw_csv
 from dsgo.collection import find
 from dsgo.errors import DataError
-from dsgo.sample import sample, to_csv
+from dsgo.sources import to_csv
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHARED_DATA = Path(os.environ.get("DSGO_SHARED_DATA", CHECKOUT.parent / "shared" / "data"))

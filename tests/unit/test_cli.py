@@ -99,10 +99,13 @@ def test_data_is_resolved_against_the_callers_folder(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("my data.csv").touch()
     assert cli.resolved_source("my data.csv") == str(tmp_path / "my data.csv")
-    for known in ("sample", "opsd", "https://example.org/table.csv"):
-        assert cli.resolved_source(known) == known
+    for named in ("sample", "archive", "https://example.org/table.csv"):
+        assert cli.resolved_source(named) == named
+    Path("archive").touch()
+    assert cli.resolved_source("archive") == "archive"  # a name, whatever lies here
+    assert cli.resolved_source("./archive") == str(tmp_path / "archive")
     with pytest.raises(SourceError):
-        cli.resolved_source("opsdd")
+        cli.resolved_source("absent.csv")
 
 
 def test_env_prints_exports_that_a_shell_understands(tmp_path: Path) -> None:

@@ -36,6 +36,24 @@ def test_environment_wins_over_file_wins_over_default(tmp_path: Path) -> None:
     assert (settings.ftp_port, settings.tracking_port, settings.serve_port) == (3001, 3003, 8003)
 
 
+def test_a_setting_of_one_collection_is_found_in_the_same_places(settings: Settings, monkeypatch) -> None:
+    assert settings.of_a_collection("DSGO_MIRROR", "default") == "default"
+    prepare(settings)
+    with settings.env_file.open("a") as file:
+        file.write("DSGO_MIRROR=of the file\n")
+    assert settings.of_a_collection("DSGO_MIRROR", "default") == "of the file"
+    monkeypatch.setenv("DSGO_MIRROR", "of the environment")
+    assert settings.of_a_collection("DSGO_MIRROR", "default") == "of the environment"
+
+
+def test_data_is_a_name_an_address_or_an_absolute_path() -> None:
+    for data in ("sample", "archive_2", "https://example.org/table.csv", "/srv/table.csv"):
+        assert load({"DSGO_DATA": data}).data == data
+    for data in ("table.csv", "./table", "Sample", "a folder/table.csv"):
+        with pytest.raises(SettingError, match=r"DSGO_DATA=.*a source's name such as sample, a URL"):
+            load({"DSGO_DATA": data})
+
+
 @pytest.mark.parametrize("value", ["80", "65536", "ftp", "2121.0", "-2121", "²", " "])
 def test_wrong_port_is_refused_by_name(value: str) -> None:
     with pytest.raises(SettingError, match=r"DSGO_FTP_PORT=.*from 1024 to 65535"):

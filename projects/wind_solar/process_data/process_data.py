@@ -11,6 +11,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import opsd
+import wind_solar_sample
+
 from dsgo import settings, tables
 from dsgo.cleaning import absent_hours, clean, gaps
 from dsgo.collection import Collection, load
@@ -20,13 +23,17 @@ from dsgo.sources import RawTable, raw_table
 COLLECTION_FILE = Path(__file__).resolve().parent.parent / "collection.yaml"
 ARTIFACT_FOLDER = "dataset"
 GAPS_SHOWN = 8
+SOURCES = {
+    "sample": wind_solar_sample.raw_table,
+    "opsd": opsd.raw_table,
+}  # what raw data is besides a file or an address
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data", default="sample", help="sample, opsd, an absolute path or an http(s) address of a CSV"
+        "--data", default="sample", help=f"{', '.join(SOURCES)}, an absolute path or an http(s) address of a CSV"
     )
     return parser.parse_args(arguments)
 
@@ -101,7 +108,7 @@ def log(dataset: tables.Dataset) -> None:
 def run() -> None:
     arguments = parse()
     collection = load(COLLECTION_FILE)
-    dataset = compute(raw_table(arguments.data, settings.load()), collection)
+    dataset = compute(raw_table(arguments.data, settings.load(), SOURCES), collection)
     print(summary(dataset), flush=True)
     log(dataset)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dsgo.settings import Settings
+from dsgo.sources import RawTable, generated, to_csv
 from dsgo.sun import clear_sky_irradiance, sine_of_elevation
 
 START, END = "2013-01-01 00:00", "2016-12-31 23:00"
@@ -69,6 +71,11 @@ def sample(seed: int = SEED, start: str = START, end: str = END) -> pd.DataFrame
     return rows[rows["utc_timestamp"] >= first].reset_index(drop=True)
 
 
+def raw_table(_: Settings) -> RawTable:
+    """The sample as a source of raw data."""
+    return generated(with_outlook(), SEED)
+
+
 def with_outlook() -> pd.DataFrame:
     """The sample, and after its end a week of weather whose power nobody has recorded yet."""
     rows = sample(end=OUTLOOK_END)
@@ -81,11 +88,6 @@ def write_sample(path: Path | str, **options: str | int) -> Path:
     path = Path(path)
     path.write_bytes(to_csv(sample(**options)))
     return path
-
-
-def to_csv(rows: pd.DataFrame) -> bytes:
-    """The rows as CSV, the same bytes for the same rows on every system."""
-    return rows.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _physics(hours: pd.DatetimeIndex, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -4,6 +4,7 @@ The tolerances are the spread between years of the recorded table, or between se
 a seed is one draw of the weather, so its figures may lie as far off as another year's.
 """
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from wind_solar_sample import raw_table, sample, with_outlook, write_sample
 
-from dsgo.sample import sample, to_csv, with_outlook, write_sample
+from dsgo.sources import to_csv
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHARED_DATA = Path(os.environ.get("DSGO_SHARED_DATA", CHECKOUT.parent / "shared" / "data"))
@@ -43,6 +45,13 @@ def test_the_outlook_is_a_week_of_weather_after_the_same_rows():
     assert len(rest) == 7 * 24
     assert rest[["solar_GW", "wind_GW"]].isna().all(axis=None)
     assert rest.drop(columns=["solar_GW", "wind_GW"]).notna().all(axis=None)
+
+
+def test_as_a_source_it_is_synthetic_and_always_the_same(here):
+    raw = raw_table(here)
+    digest = hashlib.sha256(to_csv(with_outlook())).hexdigest()
+    assert raw.source == {"kind": "sample", "name": "generated sample, seed 4", "sha256": digest}
+    assert raw.synthetic
 
 
 @pytest.mark.parametrize(("start", "end"), [("2012-12-31", "2013-02-01"), ("2014-01-01", "2013-06-01")])
