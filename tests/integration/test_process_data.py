@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from wind_solar_sample import sample
 
+from dsgo import processing
 from dsgo.collection import load
 from dsgo.errors import DataError
 from dsgo.sources import RawTable, to_csv
@@ -164,11 +165,11 @@ class TestParts:
     def test_a_faultless_table(self, process_data):
         raw = RawTable(sample(end="2013-02-28 23:00"), SOURCE, synthetic=False)
         dataset = process_data.compute(raw, COLLECTION)
-        text = process_data.summary(dataset)
+        text = processing.summary(dataset)
         assert "1,416 hours, 2013-01-01 00:00 to 2013-02-28 23:00 UTC" in text
         assert "Source: file, table.csv\nNo fault was found." in text
         counts = {"rows": 1416, "gaps_hours": 0, "duplicated_hours": 0, "faults": 0, "outlook_hours": 0}
-        assert process_data.metrics(dataset) == counts
+        assert processing.metrics(dataset) == counts
 
     def test_weather_ahead_is_the_outlook_and_the_table_is_as_without_it(self, process_data):
         rows = sample(end="2013-02-28 23:00")
@@ -176,9 +177,9 @@ class TestParts:
         rows.loc[len(rows) - 24 :, COLLECTION.targets] = None
         dataset = process_data.compute(RawTable(rows, SOURCE, synthetic=False), COLLECTION)
         assert dataset.sha256 == known.sha256 and len(dataset.outlook) == 24
-        assert "1,392 hours, 2013-01-01 00:00 to 2013-02-27 23:00 UTC" in process_data.summary(dataset)
-        assert process_data.summary(dataset).endswith("Outlook: 24 hours with weather only, to 2013-02-28 23:00 UTC")
-        assert process_data.metrics(dataset) == process_data.metrics(known) | {"outlook_hours": 24}
+        assert "1,392 hours, 2013-01-01 00:00 to 2013-02-27 23:00 UTC" in processing.summary(dataset)
+        assert processing.summary(dataset).endswith("Outlook: 24 hours with weather only, to 2013-02-28 23:00 UTC")
+        assert processing.metrics(dataset) == processing.metrics(known) | {"outlook_hours": 24}
 
     def test_the_repair_of_the_reader_is_kept_and_long_lists_of_gaps_are_cut(self, process_data):
         rows = sample(end="2013-02-28 23:00")
@@ -186,7 +187,7 @@ class TestParts:
         repair = {"fault": "last line without an end", "count": 1, "first": "line 1400", "handling": "dropped"}
         dataset = process_data.compute(RawTable(rows, SOURCE, synthetic=False, repairs=[repair]), COLLECTION)
         assert dataset.info["repairs"][0] == repair
-        text = process_data.summary(dataset)
+        text = processing.summary(dataset)
         assert "19 absent hours" in text
         assert "2013-01-01 10:00 (1 h), 2013-01-01 20:00 (1 h)" in text
         assert text.endswith("and 11 more")

@@ -11,19 +11,17 @@ Fails when the source cannot be fetched, its table cannot be trusted, or it has 
 
 import argparse
 import dataclasses
-import hashlib
 import re
 
 import holidays
 import pandas as pd
 import victoria_sample
 
-from dsgo import processing, settings, tables
+from dsgo import processing, settings, sources, tables
 from dsgo.cleaning import clean
 from dsgo.collection import Collection, find
 from dsgo.command import main
 from dsgo.errors import DataError, SettingError
-from dsgo.sources import RawTable, raw_table
 from dsgo.working_days import EPOCH, WorkingDays
 
 RAW_COLUMNS = {"Time": "utc_timestamp", "Demand": "demand_MW", "Temperature": "temperature"}
@@ -41,15 +39,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def generated(_: settings.Settings) -> RawTable:
+def generated(_: settings.Settings) -> sources.RawTable:
     """The generated sample."""
-    rows = victoria_sample.sample()
-    digest = hashlib.sha256(rows.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
-    source = {"kind": "sample", "name": f"generated sample, seed {victoria_sample.SEED}", "sha256": digest}
-    return RawTable(rows.rename(columns=RAW_COLUMNS), source, synthetic=True)
+    return sources.generated(victoria_sample.sample().rename(columns=RAW_COLUMNS), victoria_sample.SEED)
 
 
-def compute(raw: RawTable, collection: Collection, year: str) -> tables.Dataset:
+def compute(raw: sources.RawTable, collection: Collection, year: str) -> tables.Dataset:
     """Check and mend the raw table, take the year out of it, and add what calendar and clock tell.
 
     Raises:
@@ -124,7 +119,7 @@ def with_calendar(table: pd.DataFrame, collection: Collection) -> pd.DataFrame:
 def run() -> None:
     arguments = parse()
     collection = find(arguments.collection)
-    raw = raw_table(arguments.data, settings.load(), {"sample": generated}, rename=RAW_COLUMNS)
+    raw = sources.raw_table(arguments.data, settings.load(), {"sample": generated}, rename=RAW_COLUMNS)
     dataset = compute(raw, collection, arguments.year)
     print(processing.summary(dataset), flush=True)
     processing.log(dataset)
