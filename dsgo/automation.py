@@ -25,11 +25,12 @@ UNFINISHED = [
 ]
 
 
-def definitions(collection: Collection, jobs: Mapping[str, object]) -> dg.Definitions:
+def definitions(collection: Collection, jobs: Mapping[str, object], part: str | None = None) -> dg.Definitions:
     """The job `report`, schedules and sensor of a collection.
 
     Args:
         jobs: name → job; those that the collection does not have are not scheduled.
+        part: of the data that jobs are started for by themselves; None if the collection has no parts.
 
     Raises:
         DataError: `schedule:` of its collection.yaml holds a time that does not exist.
@@ -45,6 +46,7 @@ def definitions(collection: Collection, jobs: Mapping[str, object]) -> dg.Defini
                     name=f"{name}_schedule",
                     job=jobs[name],
                     cron_schedule=cron,
+                    execution_fn=lambda _, of=None if name == REPORT else part: dg.RunRequest(partition_key=of),
                     execution_timezone=collection.dataset["timezone"],
                     # Whoever starts the orchestrator wants it to do something.
                     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -52,7 +54,7 @@ def definitions(collection: Collection, jobs: Mapping[str, object]) -> dg.Defini
             )
         except dg.DagsterInvalidDefinitionError:
             raise DataError(collection.path, f"schedule.{name}: {cron!r} is no time of cron.") from None
-    sensors = [_sensor(collection, jobs["training"])] if "training" in jobs else []
+    sensors = [_sensor(collection, jobs["training"], part)] if "training" in jobs else []
     return dg.Definitions(jobs=[jobs[REPORT]], schedules=schedules, sensors=[*sensors, tidy])
 
 
@@ -73,7 +75,7 @@ def tidy(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"{len(gone)} runs ended whose process was killed.")
 
 
-def _sensor(collection: Collection, training: object) -> dg.SensorDefinition:
+def _sensor(collection: Collection, training: object, part: str | None) -> dg.SensorDefinition:
     @dg.sensor(
         name="act",
         job=training,
@@ -88,7 +90,7 @@ def _sensor(collection: Collection, training: object) -> dg.SensorDefinition:
         due = actions.due_now(collection.name, collection.act)
         if due.action == actions.RETRAINING:
             # Whether it still is due is decided again by the pipeline, once no other one is at work.
-            return dg.RunRequest(tags={DUE: "true"})
+            return dg.RunRequest(partition_key=part, tags={DUE: "true"})
         actions.record(due)
         return dg.SkipReason(f"{due.action.replace('_', ' ')}: {due.reason}")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION
 
 from dsgo import dagster_home, executors, tags
 from dsgo.collection import Collection
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # MLflow takes seconds to import
 
 ENV_MANAGER = "local"  # the locked environment; single projects can be run in environments of their own
 TRAINING, PRODUCTION, VALIDATION = "training", "production", "validation"
+LEARNING = "learning"  # of a collection with parts: a training up to the gate, which has to see them in their order
 JOBS = {
     TRAINING: "promote",
     PRODUCTION: "predict",
@@ -58,26 +60,24 @@ def definitions(
     collection: Collection,
     steps_for: StepsFor,
     jobs: Mapping[str, str] | None = None,
-    partitions: Mapping[str, dg.PartitionsDefinition] | None = None,
+    parts: Sequence[str] = (),
 ) -> dg.Definitions:
     """Assets and jobs of one collection, and what starts them by itself (`dsgo.automation`).
 
     Args:
         collection: names the experiment.
-        steps_for: function from the source of raw data and the level (DEV or PROD) to the steps, in an order in which
-            they can run.
+        steps_for: function from the source of raw data, the level (DEV or PROD) and, if there are parts, one of them, to the
+            steps, in an order in which they can run.
         jobs: name → the step that the job is there for; all that this one needs belongs to the job. None: one job
             `training` of all steps.
-        partitions: step → what it can be run for, one by one: of a job that ends with it, a part is asked for in the UI or
-            by a backfill, and the step gets the key as its parameter `partition`.
+        parts: of the data that every job can be run for, such as years, the oldest first: Dagster's partitions.
     """
     from dsgo import automation
 
     steps = steps_for("sample")
-    partitions = partitions or {}
+    partitions = dg.StaticPartitionsDefinition(list(parts)) if parts else None
     assets = [
-        _asset(collection, steps_for, step, len(steps) - place, partitions.get(step.name))
-        for place, step in enumerate(steps)
+        _asset(collection, steps_for, step, len(steps) - place, partitions) for place, step in enumerate(steps)
     ]
     executor = dg.multiprocess_executor.configured(
         {
@@ -96,7 +96,7 @@ def definitions(
     }
     return dg.Definitions.merge(
         dg.Definitions(assets=assets, jobs=[*made.values()], resources={"order": Order()}, executor=executor),
-        automation.definitions(collection, made),
+        automation.definitions(collection, made, parts[-1] if parts else None),
     )
 
 
@@ -120,10 +120,9 @@ def _asset(
         said = context.run.tags
         if run_id := json.loads(said.get(REUSED, "{}")).get(step.name):
             return run_id
-        steps = steps_for(order.data or source(), order.level)
+        part = context.partition_key if partitions is not None else ""
+        steps = _of_part(steps_for, order.data or source(), order.level, part)
         asked = next(each for each in steps if each.name == step.name)
-        if partitions is not None:
-            asked = _part(asked, context.partition_key)
         with lines_named(step.name), on_its_own():
             try:
                 run = _run(collection, asked, upstream, said)
@@ -261,14 +260,21 @@ def step_of(key: str, collection: str) -> str:
     return key.removeprefix(f"{collection}__")
 
 
-def with_partition(steps: Sequence[Step], flow, partition: str) -> list[Step]:
-    """The steps, those that a `flow.py` has partitions of with the one that is asked for as a parameter."""
-    partitioned = getattr(flow, "PARTITIONS", {}) if partition else {}
-    return [_part(step, partition) if step.name in partitioned else step for step in steps]
+def parts_of(flow) -> tuple[str, ...]:
+    """The parts of the data that a `flow.py` runs its jobs for one by one, the oldest first; none if it has no parts."""
+    return tuple(getattr(flow, "PARTS", ()))
 
 
-def _part(step: Step, partition: str) -> Step:
-    return replace(step, parameters={**step.parameters, "partition": partition})
+def steps_for(flow, data: str, level: str, part: str = "") -> list[Step]:
+    """The steps of a `flow.py`, of one part of the data if it has parts: of the newest where none is named."""
+    parts = parts_of(flow)
+    return _of_part(flow.steps, data, level, part or parts[-1] if parts else "")
+
+
+def _of_part(steps: StepsFor, data: str, level: str, part: str) -> list[Step]:
+    if not part:
+        return list(steps(data, level))
+    return [replace(step, part=part) for step in steps(data, level, part)]
 
 
 def source() -> str:

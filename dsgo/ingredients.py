@@ -49,6 +49,7 @@ class Step:
         inputs: parameter → the step it comes from (`dataset` artifact of `process_data`) or steps (their run ids).
         parameters: plain parameters.
         reads: files outside the project that decide the outcome too, such as `collection.yaml`.
+        part: of the data that it is run for, where the collection has parts; for the eye, its parameters decide.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Step:
     inputs: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     reads: tuple[Path, ...] = ()
+    part: str = ""
 
     @property
     def upstream(self) -> list[str]:

@@ -18,7 +18,6 @@ import dagster as dg
 from dagster._core.launcher import RunLauncher
 from dagster._core.launcher.base import LaunchRunContext
 from dagster._core.origin import JobPythonOrigin
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._grpc.impl import core_execute_run
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster._utils.hosted_user_process import recon_job_from_origin
@@ -137,7 +136,7 @@ def _work(settings: Settings, instance: dg.DagsterInstance, run: dg.DagsterRun) 
                 level,
                 run.job_name,
                 only={key.path[-1] for key in run.asset_selection or ()},
-                partition=run.tags.get(PARTITION_NAME_TAG, ""),
+                parts=(run.tags.get(flow.PARTITION, ""),),
                 orchestrate=orchestrate,
             )
         if _champion(settings, collection) != before:

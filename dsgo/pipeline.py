@@ -33,7 +33,7 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
     Once the training has succeeded, a step that fails in a later job keeps nothing else from being done.
 
     Args:
-        data: `sample`, `opsd`, a URL, or an absolute path of a CSV file.
+        data: a source that the collection has a name for, a URL, or an absolute path of a CSV file.
         level: `PROD`, or `DEV`: what passes the gate becomes challenger, Production stays as it is.
 
     Returns:
@@ -50,7 +50,7 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
         # The dashboard shows the models as they come.
         settings = services.up(settings, ("ftp", "tracking", "dashboard"), _say)
         activate(settings)
-        execute(settings, known, data, level)
+        train(settings, known, data, level)
         failed = _jobs(settings, known, data, level, [job for job in jobs(known) if job != TRAINING])
         from dsgo import registry
 
@@ -190,6 +190,26 @@ def act(
     return due
 
 
+def train(settings: Settings, collection: Collection, data: str, level: str) -> None:
+    """Train, judge and promote; of a collection with parts for all of them, and forecast with what each has come to.
+
+    All parts are learned from, then each comes before the gate, the oldest first: its champion is that of all before.
+
+    Raises:
+        StepError: a step failed.
+    """
+    from dsgo import flow
+
+    parts = flow.parts_of(flow.load(collection.path.with_name("flow.py")))
+    if not parts:
+        execute(settings, collection, data, level)
+        return
+    execute(settings, collection, data, level, flow.LEARNING, parts=parts)
+    for part in parts:
+        for job in (flow.TRAINING, flow.PRODUCTION):
+            execute(settings, collection, data, level, job, parts=(part,))
+
+
 def execute(
     settings: Settings,
     collection: Collection,
@@ -199,7 +219,7 @@ def execute(
     *,
     reason: str = "",
     only: Set[str] = frozenset(),
-    partition: str = "",
+    parts: Sequence[str] = ("",),
     orchestrate: Orchestrate | None = None,
 ) -> str:
     """Run the steps of a job that have no finished run to reuse. Only for who holds the collection's lock.
@@ -207,7 +227,7 @@ def execute(
     Args:
         reason: why, if nobody has asked for it; for the run's description.
         only: of the job's steps these; empty for all.
-        partition: the part that is asked for, of a job that has partitions.
+        parts: of the data; several are run one after the other. By default all of it, or the newest where there are parts.
         orchestrate: has Dagster go through the job with these tags, and returns the names of the steps that failed; by
             default within this process. One that is given is called even if all steps are reused.
 
@@ -233,44 +253,59 @@ def execute(
     loaded = flow.load(flow_file)
     names = flow.steps_of(loaded, collection.name, job)
     names = names & only if only else names
-    steps = flow.with_partition([step for step in loaded.steps(data, level) if step.name in names], loaded, partition)
-    decisions = plan(steps, collection)
-    done = {each.step.name: each.run.info.run_id for each in decisions if each.run}
-    for name, run_id in done.items():
-        _say(f"{name:>20} | reused run {run_id}")
-    if len(done) == len(decisions):
-        if orchestrate is not None:
-            orchestrate({flow.REUSED: json.dumps(done)})
-        return ""
-    left = ", ".join(each.step.name for each in decisions if not each.run)
-    _say(f"to run, unless what comes before turns out the same, at most {executors.at_once(settings)} at once: {left}")
-    parent = client.create_run(
-        experiment_id,
-        run_name=" ".join(filter(None, (job, collection.name, partition))),
-        tags={
-            tags.COLLECTION: collection.name,
-            tags.STEP: "pipeline",
-            tags.JOB: job,
-            **({tags.CAUSE: reason, "mlflow.note.content": reason} if reason else {}),
-            tags.CODE_VERSION: tags.code_version(settings.checkout),
-            tags.PROCESS: remains.identity(),
-        },
-    ).info.run_id
-    said = {
+    code = tags.code_version(settings.checkout)
+    about = {
         tags.COLLECTION: collection.name,
-        flow.PARENT: parent,
-        flow.EXPERIMENT: experiment_id,
-        flow.REUSED: json.dumps(done),
+        tags.STEP: "pipeline",
+        tags.JOB: job,
+        **({tags.CAUSE: reason, "mlflow.note.content": reason} if reason else {}),
+        tags.CODE_VERSION: code,
+        tags.PROCESS: remains.identity(),
     }
+    together: dict[str, str] = {}  # one run above those of several parts
+    waiting: dict[str, dict[str, str]] = {}  # what Dagster's run of each is told, by the id of the pipeline's run
+    for part in parts:
+        steps = [step for step in flow.steps_for(loaded, data, level, part) if step.name in names]
+        part = steps[0].part
+        decisions = plan(steps, collection)
+        done = {each.step.name: each.run.info.run_id for each in decisions if each.run}
+        for name, run_id in done.items():
+            _say(f"{f'{name} {part}'.strip():>20} | reused run {run_id}")
+        if len(done) == len(decisions):
+            if orchestrate is not None:
+                orchestrate({flow.REUSED: json.dumps(done)})
+            continue
+        left = ", ".join(each.step.name for each in decisions if not each.run)
+        of = f"{part}: " if part else ""
+        _say(f"{of}to run, unless what comes before turns out the same, {executors.at_once(settings)} at once: {left}")
+        if len(parts) > 1 and not together:
+            above = client.create_run(experiment_id, run_name=f"{job} {collection.name}", tags=about)
+            together = {"mlflow.parentRunId": above.info.run_id}
+        name = " ".join(filter(None, (job, collection.name, part)))
+        of_part = {tags.PART: part} if part else {}
+        parent = client.create_run(experiment_id, run_name=name, tags={**about, **together, **of_part}).info.run_id
+        waiting[parent] = {
+            tags.COLLECTION: collection.name,
+            flow.PARENT: parent,
+            flow.EXPERIMENT: experiment_id,
+            flow.REUSED: json.dumps(done),
+            **({flow.PARTITION: part} if part else {}),
+        }
+    if not waiting:
+        return ""
+    parents = [*together.values(), *waiting]
     if orchestrate is None:
         orchestrate = partial(_in_process, settings, flow_file, job, {"data": data, "level": level})
     try:
         with remains.marked(settings, collection.name):
-            failed = _in_a_thread(settings, collection, partial(orchestrate, said))
+            failures = _in_a_thread(settings, collection, partial(_each, orchestrate, waiting))
     except BaseException:
-        _mark_killed(client, experiment_id, parent)
+        _mark_killed(client, experiment_id, parents)
         raise
-    client.set_terminated(parent, "FAILED" if failed else "FINISHED")
+    for parent in parents:
+        broken = failures.get(parent) if parent in waiting else any(failures.values())
+        client.set_terminated(parent, "FAILED" if broken else "FINISHED")
+    failed = list(dict.fromkeys(key for keys in failures.values() for key in keys))
     if failed:
         remains.end_runs(client, experiment_id)
         raise StepError(
@@ -278,16 +313,26 @@ def execute(
             "failed; what it said is above.",
             "Mend it and run again: finished steps are reused.",
         )
-    return parent
+    return parents[0]
 
 
-def _mark_killed(client, experiment_id: str, parent: str) -> None:
+def _each(orchestrate: Orchestrate, waiting: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """The steps that failed in each of these runs, by the id of the pipeline's run.
+
+    One run after the other, in each of which steps run side by side: two threads that let Dagster begin a run wait for each
+    other for ever (it sets up logging anew, within locks of its own).
+    """
+    return {parent: orchestrate(said) for parent, said in waiting.items()}
+
+
+def _mark_killed(client, experiment_id: str, parents: Sequence[str]) -> None:
     """Mark the runs of this pipeline, whose steps have been ended. Where the server does not answer, the next one does it."""
     from mlflow.exceptions import MlflowException
 
     os.environ[RETRIES] = "1"  # not minutes, when all is to end
     try:
-        client.set_terminated(parent, "KILLED")
+        for parent in parents:
+            client.set_terminated(parent, "KILLED")
         remains.end_runs(client, experiment_id)
     except MlflowException as error:
         _say(f"The runs could not be marked as killed; the next pipeline does it. {error}")
@@ -384,7 +429,7 @@ def explain(settings: Settings, *, collection: str, data: str, level: str, job: 
     if job and job not in flow.jobs_of(loaded):
         raise SettingError("JOB", job, f"one of {', '.join(flow.jobs_of(loaded))}")
     names = flow.steps_of(loaded, collection, job) if job else None
-    for each in plan(loaded.steps(data, level), known):
+    for each in plan(flow.steps_for(loaded, data, level), known):
         if names is not None and each.step.name not in names:
             continue
         reason = f"run {each.run.info.run_id} is finished and whole" if each.run else "\n".join(each.why)
@@ -415,13 +460,13 @@ def _in_process(
         return [event.step_key for event in result.all_events if event.is_step_failure]
 
 
-def _in_a_thread(settings: Settings, collection: Collection, work: Callable[[], list[str]]) -> list[str]:
+def _in_a_thread(settings: Settings, collection: Collection, work: Callable[[], dict[str, list[str]]]) -> dict[str, list[str]]:
     """What `work` returns, in which Dagster runs steps.
 
     Dagster works in a thread: in the main one it takes signals for itself, and goes on to the next steps when an interrupt
     has ended those under way.
     """
-    outcome: Future[list[str]] = Future()
+    outcome: Future[dict[str, list[str]]] = Future()
 
     def report() -> None:
         try:

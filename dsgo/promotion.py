@@ -49,6 +49,23 @@ def challenge(collection: str, evidence: Evidence) -> ModelVersion:
     return _take(collection, ledger.CHALLENGE, ledger.DEV, evidence, None)
 
 
+def register(collection: str, run_id: str, part: str) -> int:
+    """Make the model of a training run a version, whatever the gate said of it, under the alias `of-<part>`.
+
+    Returns:
+        The version's number; Production stays as it is.
+
+    Raises:
+        RegistryError: the run has no model named `model`, or the model or its data are deleted.
+    """
+    client = MlflowClient()
+    with ledger.exclusive():
+        number = _registered(client, collection, run_id)
+        client.set_model_version_tag(collection, str(number), tags.PART, part)
+        client.set_registered_model_alias(collection, f"of-{part}", str(number))
+    return number
+
+
 def refuse(collection: str, evidence: Evidence, level: str = ledger.PROD) -> None:
     """Write down that a candidate is not good enough."""
     _note(collection, ledger.REFUSAL, level, evidence)
@@ -159,7 +176,7 @@ def _apply(client: MlflowClient, entry: Entry) -> int:
     """
     if entry.version and _standing(entry, _versions(client, entry.collection)) is None:
         raise RegistryError(f"Version {entry.version} of {entry.collection} is not in the registry any more.")
-    version = entry.version or _registered(client, entry)
+    version = entry.version or _registered(client, entry.collection, entry.evidence.run_id)
     if entry.action == ledger.CHALLENGE:
         client.set_registered_model_alias(entry.collection, CHALLENGER, str(version))
     else:
@@ -178,22 +195,22 @@ def _put(client: MlflowClient, collection: str, version: int) -> None:
         client.delete_registered_model_alias(collection, CHALLENGER)
 
 
-def _registered(client: MlflowClient, entry: Entry) -> int:
-    """The version of the entry's run; registers it if it is not yet."""
-    run, model = _candidate(client, entry.evidence.run_id)
-    found = [number for number, each in _versions(client, entry.collection).items() if each.run_id == run.info.run_id]
+def _registered(client: MlflowClient, collection: str, run_id: str) -> int:
+    """The version of a training run; registers it if it is not yet."""
+    run, model = _candidate(client, run_id)
+    found = [number for number, each in _versions(client, collection).items() if each.run_id == run.info.run_id]
     if found:
         return max(found)
     try:
-        client.get_registered_model(entry.collection)
+        client.get_registered_model(collection)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        client.create_registered_model(entry.collection)
+        client.create_registered_model(collection)
     version_tags = {name: run.data.tags[name] for name in KEPT_TAGS}
     version_tags |= {name: model.tags[name] for name in (tags.TRAINED_FROM, tags.TRAINED_TO)}
     version = client.create_model_version(
-        entry.collection, source=model.model_uri, run_id=run.info.run_id, model_id=model.model_id, tags=version_tags
+        collection, source=model.model_uri, run_id=run.info.run_id, model_id=model.model_id, tags=version_tags
     )
     return int(version.version)
 

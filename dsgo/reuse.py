@@ -9,7 +9,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from dsgo import ingredients, manifest, tags
+from dsgo import ingredients, ledger, manifest, tags
 from dsgo.ingredients import Step
 
 
@@ -88,10 +88,16 @@ def _unusable(client: MlflowClient, run: Run, runs: Mapping[str, Run]) -> tuple[
 
 
 def _champion_stands(client: MlflowClient, run: Run) -> bool:
-    """Whether what a gate's run has left as champion is champion still. Other steps' runs do not care."""
+    """Whether what a gate's run has left as champion is champion still. Other steps' runs do not care.
+
+    Of a part of the data that others came after, it is enough that it has been and nobody has taken it back.
+    """
     left = run.data.tags.get(tags.CHAMPION)
     if left is None:
         return True
+    if tags.PART in run.data.tags:
+        path = ledger.in_production(ledger.read(run.data.tags[tags.COLLECTION]))
+        return left in {entry.evidence.run_id for entry in path} | ({""} if not path else set())
     try:
         return client.get_model_version_by_alias(run.data.tags[tags.COLLECTION], "champion").run_id == left
     except MlflowException:  # no version has the alias
@@ -103,6 +109,8 @@ def _changes(
 ) -> tuple[str, ...]:
     """What has changed since the newest finished run of the step."""
     condition = f"tags.`{tags.STEP}` = '{step.name}' and tags.`{tags.COLLECTION}` = '{collection}'"
+    if step.part:
+        condition += f" and tags.`{tags.PART}` = '{step.part}'"
     newest = _finished(client, experiment_id, f"{condition} and tags.`{tags.MANIFEST}` != ''", most=1)
     if not newest:
         return ("no finished run yet",)

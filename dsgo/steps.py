@@ -53,7 +53,7 @@ def run_step(
     made_of = own | ingredients.inputs_of(step, runs)
     run = client.create_run(
         experiment_id,
-        run_name=step.name,
+        run_name=" ".join(filter(None, (step.name, step.part))),
         tags={
             "mlflow.parentRunId": parent,
             tags.COLLECTION: collection,
@@ -62,6 +62,7 @@ def run_step(
             tags.INPUT_RUNS: " ".join(runs[name].info.run_id for name in step.upstream),
             tags.CODE_VERSION: tags.code_version(step.project),
             tags.PROCESS: remains.identity(),
+            **({tags.PART: step.part} if step.part else {}),
         },
     )
     run_id = run.info.run_id

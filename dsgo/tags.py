@@ -31,6 +31,7 @@ TRIAL = "dsgo.trial"
 JOB = "dsgo.job"
 CAUSE = "dsgo.cause"
 ALARMS = "dsgo.alarms"
+PART = "dsgo.part"
 
 
 def code_version(folder: Path | str = ".") -> str:

@@ -15,7 +15,7 @@ from dsgo.errors import DataError
 from dsgo.settings import load, prepare
 
 JOBS = "JOBS = {'training': 'end', 'production': 'left', 'validation': 'right'}\n"
-PARTITIONS = "import dagster as dg\nPARTITIONS = {'left': dg.StaticPartitionsDefinition(['2014', '2015'])}\n"
+PARTS = "PARTS = ('2014', '2015')\n"
 LAST_LINE = toy_collection.FLOW.strip().splitlines()[-1]
 TIME = datetime.datetime(2016, 5, 1, tzinfo=datetime.UTC)
 
@@ -24,8 +24,8 @@ TIME = datetime.datetime(2016, 5, 1, tzinfo=datetime.UTC)
 def toy(tmp_path):
     toy = toy_collection.make(tmp_path / "toy")
     file = toy.folder / "flow.py"
-    defs = "defs = definitions(load(HERE / 'collection.yaml'), steps, JOBS, PARTITIONS)\n"
-    file.write_text(file.read_text().replace(LAST_LINE, JOBS + PARTITIONS + defs))
+    defs = "defs = definitions(load(HERE / 'collection.yaml'), steps, JOBS)\n"
+    file.write_text(file.read_text().replace(LAST_LINE, JOBS + defs))
     return toy
 
 
@@ -137,29 +137,44 @@ def test_runs_whose_process_was_killed_are_ended_and_others_left(loaded):
         assert instance.get_run_by_id(by_hand).status == dg.DagsterRunStatus.STARTED
 
 
-def test_a_part_of_the_past_is_a_parameter_of_its_step(loaded, monkeypatch):
+@pytest.fixture
+def in_parts(toy):
+    """The same collection, whose jobs are run for a year of the data each."""
+    file = toy.folder / "flow.py"
+    text = file.read_text().replace('level="PROD"):', 'level="PROD", part=""):')
+    text = text.replace('{"content": text}', '{"content": text, "part": part}')
+    file.write_text(text.replace("steps, JOBS)", "steps, JOBS, PARTS)").replace(JOBS, JOBS + PARTS))
+    return flow.load(file)
+
+
+def test_a_part_of_the_data_reaches_its_steps(in_parts, monkeypatch):
     given = {}
 
     def run(collection, step, upstream, said):
-        given[step.name] = step.parameters
+        given[step.name] = step
         return SimpleNamespace(info=SimpleNamespace(run_id=f"run of {step.name}"))
 
     monkeypatch.setattr(flow, "_run", run)
     with dg.DagsterInstance.ephemeral() as instance:
-        job = loaded.defs.resolve_job_def("production")
+        job = in_parts.defs.resolve_job_def("training")
         assert job.execute_in_process(instance=instance, partition_key="2014").success
-    assert given == {"source": {"content": "source"}, "left": {"content": "left", "partition": "2014"}}
+    assert {step.part for step in given.values()} == {"2014"}
+    assert given["left"].parameters["part"] == "2014"
+    assert given.keys() == {"source", "left", "right", "end"}
 
 
-def test_what_is_planned_is_that_part(loaded):
-    steps = flow.with_partition(loaded.steps("sample"), loaded, "2015")
-    assert {step.name: step.parameters.get("partition") for step in steps} == {
-        "source": None,
-        "left": "2015",
-        "right": None,
-        "end": None,
-    }
-    assert flow.with_partition(steps, loaded, "") == steps
+def test_without_a_name_the_newest_part_is_meant(loaded, in_parts):
+    assert {step.part for step in flow.steps_for(in_parts, "sample", "PROD")} == {"2015"}
+    assert {step.part for step in flow.steps_for(in_parts, "sample", "PROD", "2014")} == {"2014"}
+    assert {step.part for step in flow.steps_for(loaded, "sample", "PROD")} == {""}
+
+
+def test_by_the_clock_the_newest_part_is_run(in_parts):
+    schedules = {one.name: one for one in in_parts.defs.schedules}
+    for name, part in (("production_schedule", "2015"), ("report_schedule", None)):
+        with dg.build_schedule_context(repository_def=in_parts.defs.get_repository_def()) as context:
+            (request,) = schedules[name].evaluate_tick(context).run_requests
+        assert request.partition_key == part
 
 
 def test_reused_steps_are_not_run(loaded, monkeypatch):

@@ -21,13 +21,18 @@ from dsgo.training import Training, parser
 # What a target may follow. Season and time of day matter less than the weather that comes with them, in the first three.
 AIR = {"temperature": 0.6, "sky": 1.7, "day": 0.6, "year": 0.6, "week": 0}
 CHANGE = Drift(0.5, 6.0, {"wind_speed": 1.0, "day": 0.6, "sky": 0.6, "temperature": 0.4})
-KERNELS = {
+OF_WEATHER = {
     "sky": Kernel(
         0.003, 0.1, {"wind_speed": 0.6, "temperature": 1.7, "sky_past": 1.7, "day": 0.6, "year": 0.6, "week": 0}
     ),
     "air": Kernel(0.01, 3.0, AIR),
     "changing_air": Kernel(0.01, 3.0, AIR, CHANGE),  # as a growing fleet answers it from year to year
     "clock": Kernel(0.005, 1.0),
+}
+# Of what people decide on, in a collection with a calendar: day by day, not by the season, which comes with temperature and sun.
+OF_PEOPLE = {
+    "habit": Kernel(0.003, 0.1, {"year": 0}),
+    "broad_habit": Kernel(0.0015, 0.03, {"year": 0}),
 }
 
 
@@ -40,17 +45,18 @@ def train() -> None:
         raise SettingError("centres", options.centres, "1 or more")
     training = Training("kernel_ridge", options.dataset)
     groups = [group_of(name, training.info) for name in Features(training.info).get_feature_names_out()]
+    kernels = OF_PEOPLE if "calendar" in training.info else OF_WEATHER
     tried = {}
-    for name, kernel in KERNELS.items():
+    for name, kernel in kernels.items():
         print(f"kernel {name}", flush=True)
         tried[name] = training.backtest(
             KernelRidge([kernel] * len(training.targets), groups, options.centres, options.seed)
         )
-    chosen = {t: min(KERNELS, key=lambda name, t=t: tried[name][1][f"backtest.{t}.rmse"]) for t in training.targets}
+    chosen = {t: min(kernels, key=lambda name, t=t: tried[name][1][f"backtest.{t}.rmse"]) for t in training.targets}
     print(f"best kernels: {chosen}", flush=True)
     for name, (_, scores) in tried.items():
         mlflow.log_metrics({f"{name}.{t}.rmse": scores[f"backtest.{t}.rmse"] for t in training.targets})
-    regressor = KernelRidge([KERNELS[name] for name in chosen.values()], groups, options.centres, options.seed)
+    regressor = KernelRidge([kernels[name] for name in chosen.values()], groups, options.centres, options.seed)
     settings = {"centres": options.centres, "seed": options.seed} | {f"kernel.{t}": name for t, name in chosen.items()}
     training.finish(regressor, combined(training, tried, chosen), settings)
 

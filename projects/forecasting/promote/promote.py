@@ -46,6 +46,7 @@ def promote() -> None:
     options.add_argument(
         "--level", default=PROD, help="DEV: what passes becomes challenger; PROD: it goes to Production"
     )
+    options.add_argument("--part", default="", help="of the data, such as a year, whose model stays registered in any case")
     options.add_argument("--give-up", default="", help="number of the version in Production, if its files are lost")
     options = options.parse_args()
     if options.level not in (DEV, PROD):
@@ -76,6 +77,9 @@ def promote() -> None:
     )
     show(verdicts, champion, dataset, rules)
     act(verdicts, champion, dataset, options.level)
+    if options.part:
+        number = promotion.register(dataset.collection, verdicts[-1].candidate.run_id, options.part)
+        print(f"the model of {options.part} is version {number}", flush=True)
 
 
 def parse_rules(text: str) -> Rules:
