@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+import yaml
+
 from dsgo.errors import GateError
 
 
@@ -64,6 +66,11 @@ def read(given: object) -> Rules:
             raise GateError(f"The rule gate.{name} is missing.", "Write it, even if its limit lets everything through.")
     values = {name: _number(name, given[name]) for name in names if name != "coverage80"}
     return Rules(**values, coverage80=_pair("coverage80", given["coverage80"]))
+
+
+def one_line(rules: Mapping[str, object]) -> str:
+    """Rules as a step takes them: those of `gate:` and the limits of `watch:` alike."""
+    return yaml.safe_dump(dict(rules), default_flow_style=True, width=10_000).strip().strip("{}")
 
 
 def _number(name: str, value: object) -> float:
