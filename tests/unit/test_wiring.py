@@ -30,15 +30,16 @@ def test_each_step_comes_after_what_it_reads_and_is_a_project_beside_the_collect
     }
 
 
-def test_parameters_reach_the_model_that_they_are_for_and_the_level_the_gate():
-    models = ["random_forest", "linear_regression"]
-    steps = forecasting_steps(COLLECTION, PROCESS_DATA, models, "DEV", {"random_forest": {"seed": "3"}})
+def test_parameters_reach_the_step_that_they_are_for_and_the_level_the_gate():
+    extra = {"random_forest": {"seed": "3"}, "promote": {"give_up": "2"}}
+    steps = forecasting_steps(COLLECTION, PROCESS_DATA, ["random_forest", "linear_regression"], "DEV", extra)
     given = {step.name: step.parameters for step in steps}
     assert given["random_forest"] == {"seed": "3"}
     assert given["linear_regression"] == {}
+    assert given["promote"].keys() == {"rules", "level", "give_up"}
     assert given["promote"]["level"] == "DEV"
 
 
-def test_parameters_for_what_is_no_model_are_refused():
-    with pytest.raises(DSGoError, match=r"parameters for random_forst\..*random_forest"):
+def test_parameters_for_what_is_no_step_are_refused():
+    with pytest.raises(DSGoError, match=r"a step random_forst\. .*random_forest, ensemble"):
         forecasting_steps(COLLECTION, PROCESS_DATA, ["random_forest"], "PROD", {"random_forst": {"seed": "3"}})
