@@ -26,31 +26,35 @@ def forecasting_steps(
         models: names of training steps in `projects/forecasting`. Steps that wait for a place start in this order: the slow
             ones first, as what is started last should be quick.
         level: DEV changes nothing in Production.
-        parameters: of single steps, by name: what they are given besides what the flow gives them.
+        parameters: of single shared steps, by name: what they are given besides.
 
     Raises:
-        DSGoError: parameters are given for what is none of the steps.
+        DSGoError: parameters are given for a step that there is not.
     """
     projects = collection.path.parent.parent / "forecasting"
     dataset = {"dataset": process_data.name}
-    ensemble = Step("ensemble", projects / "ensemble", inputs={**dataset, "candidates": tuple(models)})
-    promote = Step(
-        "promote",
-        projects / "promote",
-        inputs={**dataset, "candidates": (*models, ensemble.name)},
-        parameters={"rules": one_line(collection.gate), "level": level},
-    )
-    monitor = Step(
-        "monitor",
-        projects / "monitor",
-        inputs=dataset,
-        # Whether data are stale is a matter of the day: of the same data once a day is enough.
-        parameters={"rules": one_line(collection.watch), "now": datetime.now(UTC).date().isoformat()},
-    )
-    made = [Step(name, projects / name, inputs=dataset) for name in models]
-    steps = [process_data, *made, ensemble, promote, Step("predict", projects / "predict", inputs=dataset), monitor]
-    if unknown := parameters.keys() - {step.name for step in steps}:
-        raise DSGoError(
-            f"There are parameters for {min(unknown)}.", f"The steps are {', '.join(s.name for s in steps)}."
-        )
-    return [replace(step, parameters={**step.parameters, **parameters.get(step.name, {})}) for step in steps]
+    shared = [
+        *(Step(name, projects / name, inputs=dataset) for name in models),
+        Step("ensemble", projects / "ensemble", inputs={**dataset, "candidates": tuple(models)}),
+        Step(
+            "promote",
+            projects / "promote",
+            inputs={**dataset, "candidates": (*models, "ensemble")},
+            parameters={"rules": one_line(collection.gate), "level": level},
+        ),
+        Step("predict", projects / "predict", inputs=dataset),
+        Step(
+            "monitor",
+            projects / "monitor",
+            inputs=dataset,
+            # Whether data are stale is a matter of the day: of the same data once a day is enough.
+            parameters={"rules": one_line(collection.watch), "now": datetime.now(UTC).date().isoformat()},
+        ),
+    ]
+    names = [step.name for step in shared]
+    if unknown := parameters.keys() - set(names):
+        raise DSGoError(f"There are parameters for a step {min(unknown)}.", f"The steps are {', '.join(names)}.")
+    return [
+        process_data,
+        *(replace(step, parameters={**step.parameters, **parameters.get(step.name, {})}) for step in shared),
+    ]

@@ -20,6 +20,7 @@ LONG = (  # groups that take a minute or more, the longest first: then the worke
     "tests/integration/test_tuning.py",
     "tests/integration/test_orchestrator.py",
     "tests/integration/test_services.py",
+    "tests/integration/test_add_a_collection.py",
     "tests/integration/test_tracking_faults.py",
     "tests/integration/test_dask.py",
     "tests/integration/test_tracking_postgresql.py",

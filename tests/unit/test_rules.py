@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from sample_datasets import COLLECTION
 
 from dsgo.errors import GateError
-from dsgo.rules import read
+from dsgo.rules import one_line, read
 
 GIVEN = dict(COLLECTION.gate)
 
@@ -15,6 +16,12 @@ def test_the_shipped_rules_can_be_read():
     rules = read(GIVEN)
     assert rules.coverage80 == (0.7, 0.9)
     assert rules.minimum_skill == 0.1
+
+
+def test_rules_go_to_a_step_on_one_line_and_come_back_as_they_were():
+    line = one_line(GIVEN)
+    assert "\n" not in line
+    assert yaml.safe_load("{" + line + "}") == GIVEN
 
 
 @pytest.mark.parametrize("name", sorted(GIVEN))

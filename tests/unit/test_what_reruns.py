@@ -155,8 +155,8 @@ CASES = {
     "a parameter of one step": (
         replace(
             "projects/wind_solar/flow.py",
-            'FORECASTING / name, inputs={"dataset": "process_data"})',
-            'FORECASTING / name, {"dataset": "process_data"}, {"seed": "7"} if name == "kernel_ridge" else {})',
+            "MODELS, level)",
+            'MODELS, level, {"kernel_ridge": {"seed": "7"}})',
         ),
         {"kernel_ridge"},
     ),
