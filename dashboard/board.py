@@ -71,6 +71,7 @@ class Board:
             name: Latest(partial(_same, partial(system.pipelines, known)), every) for name, known in usable.items()
         }
         self.services = Latest(self._services, every)
+        self.log = system.log
         self.evaluation = functools.lru_cache(EVALUATIONS)(self._evaluation)
 
     def _evaluation(self, collection: str, run_id: str) -> Latest:

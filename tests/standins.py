@@ -149,6 +149,7 @@ class Registry:
         self.remedies: dict[str, str] = {}
         self.issued: dict[str, pd.DataFrame | Exception] = {}
         self.watches: dict[str, Watched | Exception] = {}
+        self.lines: dict[tuple[str, str], str] = {}
         self.loads = 0
 
     def load_production(self, collection: str) -> Production:
@@ -198,6 +199,9 @@ class Registry:
 
     def pipelines(self, collection: Any) -> list[dict[str, Any]]:
         return self._answer(self.runs.get(collection.name, []))
+
+    def log(self, pipeline: str, step: str) -> str | None:
+        return self.lines.get((pipeline, step))
 
     def services(self) -> list[Status]:
         return self._answer(self.servers)
@@ -268,7 +272,9 @@ def make_pipelines(status: str = "FINISHED") -> list[dict[str, Any]]:
         }
 
     steps = [run("process_data", 1, 12), run("gradient_boosting", 14, 95, status)]
-    return [run("pipeline", 0, 120, status) | {"steps": steps}]
+    return [
+        run("pipeline", 0, 120, status) | {"steps": steps, "logs": ["process_data", "gradient_boosting", "promote"]}
+    ]
 
 
 def make_services(**states: str) -> list[Status]:

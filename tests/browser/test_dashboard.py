@@ -98,6 +98,7 @@ def registry(served):
     registry.evaluations = {}
     registry.servers = make_services()
     registry.checks, registry.decisions, registry.remedies, registry.issued = {}, {}, {}, {}
+    registry.lines = {}
     return registry
 
 
@@ -463,6 +464,25 @@ def test_health_shows_servers_runs_and_quality(visit, registry):
     expect(page.locator("td .light.old")).to_have_count(0)
 
 
+def test_the_log_of_each_step_is_two_clicks_away(visit, registry):
+    run = registry.runs["wind_solar"][0]["run_id"]
+    registry.lines[run, "gradient_boosting"] = f"2016-07-04 11:51:00Z {SCRIPT}\n"
+    page = visit.go("/health")
+    page.get_by_role("row", name="4 July 2016, 11:50 UTC").locator("summary").click()
+    steps = page.locator("details li")
+    expect(steps).to_have_text(
+        ["process_data finished, 12 s", "gradient_boosting finished, 95 s", "promote no run of its own"]
+    )
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="gradient_boosting").click()
+    log = opened.value
+    expect(log.locator("pre")).to_have_text(f"2016-07-04 11:51:00Z {SCRIPT}")
+    assert log.evaluate("window.hacked") is None
+    answer = requests.get(f"{visit.base}/log/{run}/promote", timeout=10)
+    assert answer.status_code == 404 and "has left no lines" in answer.text
+    assert answer.headers["Content-Type"].startswith("text/plain") and "Content-Security-Policy" in answer.headers
+
+
 def test_the_watch_is_told_in_words_with_what_was_decided_and_what_is_asked(visit, registry):
     page = visit.go("/health")
     shows(page, "Nothing has been checked yet.", "make monitor COLLECTION=wind_solar")
@@ -703,7 +723,13 @@ def test_a_password_is_asked_for_and_then_everything_works(browser, checkout, tm
     user, password = "böse", "geheim-語"
     changes = {"dashboard_user": user, "dashboard_password": password}
     with serving(Registry(wind_solar=Production()), checkout, tmp_path, **changes) as address:
-        for path in ("/", "/_dash-layout", "/explore.csv?collection=wind_solar", "/assets/dashboard.css"):
+        for path in (
+            "/",
+            "/_dash-layout",
+            "/explore.csv?collection=wind_solar",
+            "/log/0/process_data",
+            "/assets/dashboard.css",
+        ):
             assert requests.get(address + path, timeout=10).status_code == 401
         wrong = base64.b64encode(f"{user}:{password}x".encode()).decode()
         refused = requests.get(address, headers={"Authorization": f"Basic {wrong}"}, timeout=10)
