@@ -146,10 +146,13 @@ def _through_time(history: pd.DataFrame, collection: Collection) -> Iterator[Any
     timezone = collection.dataset["timezone"]
     weeks = charts.weekly_alarms(history, timezone)
     total, loud = int(weeks.to_numpy().sum()), int((weeks.sum(axis=1) > 0).sum())
-    words = f"{total:,} alarms in {loud:,} of {len(weeks):,} weeks of data, by the newest check of each."
     yield html.H3("Alarms week by week")
+    words = (
+        f"Checked weeks of data: {len(weeks):,}, with alarms: {loud:,}, by the newest check of each. Alarms: {total:,}."
+    )
     yield html.P(words)
-    yield graph(charts.alarms_by_week(history, timezone), words)
+    if total:
+        yield graph(charts.alarms_by_week(history, timezone), words)
     if (drawn := charts.realised_errors(history, timezone)) is not None:
         last = ", ".join(f"{curve.name} {curve.y[-1]:.0f} %" for curve in drawn.data)
         words = f"Newest: {last}. 0 % is the middle of what such spans had in the test, 100 % the limit of their range."

@@ -18,15 +18,19 @@ from axe_playwright_python.sync_playwright import Axe
 from pages import explore
 from playwright.sync_api import expect
 from standins import (
+    DEMAND,
     INFO,
     Production,
     Registry,
     make_actions,
+    make_demand,
     make_finding,
     make_findings,
+    make_importance,
     make_ledger,
     make_pipelines,
     make_predictions,
+    make_regimes,
     make_services,
     make_table,
 )
@@ -405,7 +409,7 @@ def test_pages_can_be_used_by_keyboard(visit):
 
 def test_lights_say_how_old_everything_is(visit):
     page = visit.go()
-    shows(page, "Newest hour", "days ago", "Learned from", "4 of 4 up")
+    shows(page, "Newest value", "days ago", "Learned from", "4 of 4 up")
     lights = page.locator(".card .light").all_inner_texts()
     assert lights == ["■ old", "■ old", "■ old", "● fresh"]
     shows(page, "Nothing needs attention.")
@@ -488,7 +492,7 @@ def test_the_watch_is_told_in_words_with_what_was_decided_and_what_is_asked(visi
     shows(page, "Nothing has been checked yet.", "make monitor COLLECTION=wind_solar")
     quiet = make_findings()
     registry.checks["wind_solar"] = quiet
-    shows(page, "Nothing unusual.", "30 June 2016, 23:00 UTC", "0 alarms in 0 of 1 weeks")
+    shows(page, "Nothing unusual.", "30 June 2016, 23:00 UTC", "Checked weeks of data: 1, with alarms: 0")
     rows = [make_finding("data", "level", "windspeed", text=SCRIPT), make_finding("fault", "stuck", "temperature")]
     rows.append(make_finding("model", "error", "wind_GW", estimate=True))
     registry.checks["wind_solar"] = pd.concat([quiet[:2], make_findings(*rows)], ignore_index=True)
@@ -551,6 +555,53 @@ def test_predictions_show_where_production_cannot_be_read(browser, checkout, tmp
         shows(page, "Newest predictions", "No version in Production could be loaded")
         shows(page, "The dataset is lost.", where="#banner")
         expect(page.locator(".js-plotly-plot").first.locator(".trace.scatter")).to_have_count(2)
+
+
+def test_half_hours_of_one_quantity_in_the_south_are_shown_like_hours(browser, tmp_path):
+    known = yaml.safe_load((CHECKOUT / "projects" / "wind_solar" / "collection.yaml").read_text(encoding="utf-8"))
+    kept = {name: DEMAND[name] for name in ("frequency", "timezone", "location", "naive")}
+    limits = {"minimum": 0, "maximum": 12000}
+    columns = {name: {**limits, **column} for name, column in DEMAND["columns"].items()}
+    known |= {"name": "demand", "title": DEMAND["title"]}
+    known["dataset"] = {**known["dataset"], **kept, "columns": columns}
+    folder = tmp_path / "projects" / "demand"
+    folder.mkdir(parents=True)
+    (folder / "collection.yaml").write_text(yaml.safe_dump(known), encoding="utf-8")
+    registry = Registry(demand=make_demand())
+    registry.boards["demand"] = leaderboard().rename(columns=lambda name: name.replace("solar_GW", "demand_MW"))
+    only = {"regimes": make_regimes(("demand_MW",)), "importance": make_importance(("demand_MW",))}
+    registry.evaluations = dict.fromkeys(registry.boards["demand"]["run_id"].dropna(), only)
+    registry.issued["demand"] = make_predictions()[:0]
+    with (
+        serving(registry, tmp_path, tmp_path) as address,
+        contextlib.closing(browser.new_context(**DESKTOP)) as context,
+    ):
+        visit = Visit(context.new_page(), address)
+        page = visit.go("/", "demand")
+        shows(
+            page,
+            "30 November 2014, 12:30 UTC",
+            "to Sunday 30 November 2014, 23:30 (Australia/Melbourne)",
+            "168 h counted",
+        )
+        shows(page, "the value recorded 7 days earlier")
+        expect(page.locator(".js-plotly-plot")).to_have_count(1)
+        expect(page.locator(".ytick").first).to_be_visible()
+        ticks = page.locator(".ytick").all_text_contents()
+        assert all(re.fullmatch(r"\d,\d00", tick) or tick == "0" for tick in ticks) and len(ticks) > 2, ticks
+        page = visit.go("/explore", "demand", more="&from=2014-10-01T00:00&to=2014-11-01T00:00")
+        shows(
+            page,
+            "Each point: mean of 60 minutes",
+            "1 October 2014, 00:00 to 1 November 2014, 00:00 (Australia/Melbourne)",
+        )
+        visit.go("/explore", "demand", more="&from=2014-10-01T00:00&to=2014-10-08T00:00")
+        shows(page, "Each point: one value")
+        assert curves(page)["Recorded"] == 334, "48 a day, two less where the clocks are put forward"
+        shows(visit.go("/models", "demand"), "demand_MW, errors in MW, recorded data", "372")
+        shows(visit.go("/health", "demand"), "every 30 minutes", "Of 4,366 time stamps")
+        assert "GW" not in body(page).inner_text() and "sun" not in body(page).inner_text().lower()
+        visit.check()
 
 
 def test_an_application_database_that_is_down_is_a_banner(visit, registry):
