@@ -15,6 +15,7 @@ import pytest
 import requests
 import yaml
 from axe_playwright_python.sync_playwright import Axe
+from mlflow.tracking import MlflowClient
 from pages import explore
 from playwright.sync_api import expect
 from standins import (
@@ -35,6 +36,7 @@ from standins import (
     make_table,
 )
 
+from dsgo import collection, daemon, findings, services, tags
 from dsgo.errors import DatabaseError, RegistryError
 from dsgo.settings import CHECKOUT, Settings
 
@@ -63,7 +65,7 @@ def checkout(tmp_path_factory):
 @contextlib.contextmanager
 def serving(registry, checkout, home, port=0, **changes):
     """The address of a dashboard of its own that shows `registry`."""
-    settings = Settings(home=home, tracking_port=5999, checkout=checkout, **changes)
+    settings = Settings(home=home, checkout=checkout, **{"tracking_port": 5999} | changes)
     server = dashboard.listen(dashboard.create_app(settings, registry, recheck=0.2, tick=0.3), port)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -614,6 +616,58 @@ def test_an_application_database_that_is_down_is_a_banner(visit, registry):
     visit.go()
     shows(page, "Scores of these days")
     shows(page, "The application database is down.", where="#banner")
+
+
+def test_servers_that_are_killed_leave_what_was_known_with_a_banner_until_they_are_back(
+    new_settings, browser, monkeypatch
+):
+    """The real tracking server is killed while its supervisor is held, and the application database's file is taken away."""
+    settings = services.up(new_settings())
+    for name, value in settings.child_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # as the dashboard's own process has it
+    client = MlflowClient(settings.tracking_uri)
+    experiment = client.create_experiment(collection.find("wind_solar").experiment)
+    known = {tags.COLLECTION: "wind_solar", tags.STEP: "pipeline", tags.JOB: "training"}
+    run = client.create_run(experiment, tags=known).info.run_id
+    client.set_terminated(run)
+    hour = pd.Timestamp("2016-06-30T23:00Z")
+    alarm = findings.Finding("fault", "windspeed", "stuck", hour, hour, 9.0, 6.0, True, "windspeed: stuck.")
+    findings.record(findings.Checked("wind_solar", run, "cd" * 32, synthetic=False, version=3), [alarm])
+    found = daemon.processes(settings)
+    ports = {"ftp_port": settings.ftp_port, "tracking_port": settings.tracking_port}
+    with (
+        serving(None, CHECKOUT, settings.home, **ports) as address,
+        contextlib.closing(browser.new_context()) as context,
+    ):
+        page = context.new_page()
+        page.goto(f"{address}/health?collection=wind_solar")
+        link = page.get_by_title(f"Run {run} in the tracking UI")
+        expect(link).to_be_visible(timeout=60_000)
+        shows(page, "windspeed: stuck.")
+        held = [process for process in found["supervisord"] if process.is_running()]
+        for process in held:
+            process.suspend()
+        try:
+            for process in found["tracking"]:
+                process.kill()
+            shows(page, f"The tracking server at {settings.tracking_uri} does not answer", where="#banner")
+            shows(page, "Shown is what it said at", where="#banner")
+            expect(link).to_be_visible()
+        finally:
+            for process in held:
+                process.resume()
+        expect(page.locator("#banner")).to_have_text("")
+        expect(link).to_be_visible()
+        database, aside = settings.home / "dsgo.db", settings.home / "aside.db"
+        database.rename(aside)
+        database.mkdir()
+        shows(page, "database", where="#banner")
+        shows(page, "windspeed: stuck.")
+        database.rmdir()
+        aside.rename(database)
+        expect(page.locator("#banner")).to_have_text("")
+        shows(page, "windspeed: stuck.")
 
 
 def test_a_fresh_system_says_so_on_every_page(visit, registry):
