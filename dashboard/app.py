@@ -188,6 +188,7 @@ def create_app(current: Settings, system: Any = None, *, recheck: float = RECHEC
         "() => Math.ceil(window.innerWidth / 200) * 200", Output("screen", "data"), Input("location", "pathname")
     )
     explore.install(app, board)
+    health.install(app, board)
     security.protect(app, current, SCHEME)
     return app
 

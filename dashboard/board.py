@@ -71,6 +71,7 @@ class Board:
             name: Latest(partial(_same, partial(system.pipelines, known)), every) for name, known in usable.items()
         }
         self.services = Latest(self._services, every)
+        self.log = system.log
         self.evaluation = functools.lru_cache(EVALUATIONS)(self._evaluation)
 
     def _evaluation(self, collection: str, run_id: str) -> Latest:
@@ -83,8 +84,9 @@ class Board:
             production = self._system.load_production(name)
         except NoProductionModel as answer:  # an answer like any other, not a failure of the registry
             return known if isinstance(known, NoProductionModel) else answer
-        # What is known of the predictions, not waited for: a database that is down does not hide the model.
-        issued = self.issued[name].read().value
+        # What is known of the predictions. Only their first answer is waited for, be it that the database is down: else every
+        # page would be drawn once without them and at once again, under the hands of who has begun to type.
+        issued = self.issued[name].first().value
         if isinstance(known, InProduction) and _identity(known.production) == _identity(production):
             if known.issued is issued:
                 return known

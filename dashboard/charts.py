@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from history import SMOOTHED_DAYS, Buckets, History
 from view import YEARS, View
 
-from dsgo.figures import BAND_NAME, BAND_OPACITY, FORECAST, RECORDED, Line
+from dsgo.figures import AMOUNTS, BAND_NAME, BAND_OPACITY, FORECAST, RECORDED, Line, from_zero
 from dsgo.notices import EARLIER_VERSION, KINDS, NAIVE, PRODUCTION
 from dsgo.palette import BLUE, GREY, SERIES, VERMILION
 from dsgo.wording import between, quantity
@@ -24,6 +24,8 @@ from dsgo.wording import between, quantity
 ROW_PX = 250  # height of one quantity's picture
 MARGIN_PX = 138
 FAINT = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
+VALUES = {**FAINT, **AMOUNTS}
+WEEK = pd.Timedelta(days=7)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid")
 MARGIN = {"l": 64, "r": 12, "t": 8, "b": 48}
 LAYOUT = {
@@ -62,6 +64,12 @@ def explore(history: History, view: View, points: int) -> tuple[dict[str, Any], 
         "height": MARGIN_PX + ROW_PX * rows,
         "dragmode": "zoom",
         "margin": {**MARGIN, "t": 64},
+        "legend": {
+            **LAYOUT["legend"],
+            "yref": "container",
+            "y": 1,
+            "yanchor": "top",
+        },  # three rows of it fit on a phone
     }
     width = ""
     for number, name in enumerate(view.columns):
@@ -75,10 +83,10 @@ def explore(history: History, view: View, points: int) -> tuple[dict[str, Any], 
             data += curves
         top, bottom = 1 - number / rows, 1 - (number + 1) / rows
         layout[f"yaxis{suffix}"] = {
-            **FAINT,
+            **VALUES,
             "title": {"text": f"{escape(name)}<br>in {escape(history.unit(name))}", "font": {"size": 12}},
             "domain": [bottom + (0.06 if number < rows - 1 else 0), top],
-            "rangemode": "tozero" if name in history.targets else "normal",
+            "rangemode": "tozero" if _from_zero(history, name, view) else "normal",
             "fixedrange": True,
             "anchor": f"x{suffix}",
         }
@@ -100,6 +108,11 @@ def explore(history: History, view: View, points: int) -> tuple[dict[str, Any], 
         shown = {"hoverformat": "%A %-d %B %Y, %H:%M", "range": span}
     layout["xaxis"] |= shown
     return {"data": data, "layout": layout}, width
+
+
+def _from_zero(history: History, name: str, view: View) -> bool:
+    first, last = (history.first, history.last) if view.by == YEARS else (view.first, view.last)
+    return from_zero(*history.ends(name, first, last))
 
 
 def _through_time(
@@ -193,6 +206,7 @@ def add_ahead(drawn: go.Figure, parts: Sequence[tuple[str, str, pd.DataFrame]], 
 def alarms_by_week(history: pd.DataFrame, timezone: str) -> go.Figure:
     """How many alarms the newest check of each week has raised, by kind."""
     counted = weekly_alarms(history, timezone)
+    most = max(1, int(counted.sum(axis=1).max()))
     figure = base(240)
     for kind, words in KINDS.items():
         figure.add_bar(
@@ -205,8 +219,15 @@ def alarms_by_week(history: pd.DataFrame, timezone: str) -> go.Figure:
     figure.update_layout(
         barmode="stack",
         margin={**MARGIN, "t": 32},
-        xaxis={**FAINT, "title": "Week of the newest data (local time)", "fixedrange": True, "type": "date"},
-        yaxis={**FAINT, "title": "Alarms", "fixedrange": True, "rangemode": "tozero", "tickformat": "d"},
+        xaxis={
+            **FAINT,
+            "title": "Week of the newest data (local time)",
+            "fixedrange": True,
+            "type": "date",
+            "range": [counted.index[0] - WEEK, counted.index[-1] + WEEK],
+            "tickformat": "%-d %b<br>%Y",
+        },
+        yaxis={**VALUES, "title": "Alarms", "fixedrange": True, "range": [0, most * 1.05], "dtick": max(1, most // 5)},
     )
     return figure
 
@@ -344,7 +365,7 @@ def importances(table: pd.DataFrame, unit: str) -> go.Figure:
     figure.update_layout(
         hovermode="closest",
         margin={"l": 12, "r": 12, "t": 8, "b": 48},
-        xaxis={**FAINT, "title": f"Growth of the window’s RMSE without it, {escape(unit)}", "fixedrange": True},
+        xaxis={**VALUES, "title": f"Growth of the window’s RMSE without it, {escape(unit)}", "fixedrange": True},
         yaxis={"automargin": True, "fixedrange": True, "ticksuffix": "  "},
     )
     return figure
@@ -386,7 +407,7 @@ def durations(names: Sequence[str], seconds: Sequence[float]) -> go.Figure:
     figure.update_layout(
         hovermode="closest",
         margin={"l": 12, "r": 12, "t": 8, "b": 48},
-        xaxis={**FAINT, "title": "Duration in s", "fixedrange": True, "rangemode": "tozero"},
+        xaxis={**VALUES, "title": "Duration in s", "fixedrange": True, "rangemode": "tozero"},
         yaxis={"automargin": True, "autorange": "reversed", "fixedrange": True, "ticksuffix": "  "},
     )
     return figure

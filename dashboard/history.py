@@ -27,7 +27,7 @@ ISSUED = {
     "_issued_version": "version",
 }
 DAY = pd.Timedelta(days=1)
-HOURS = (2, 3, 6, 12)  # widths of buckets within a day
+HOURS = (1, 2, 3, 6, 12)  # widths of buckets within a day
 # Widths of a day and more: pandas' name, words, and about how many days they are.
 CALENDAR = (
     ("D", "day", 1),
@@ -165,6 +165,13 @@ class History:
             mean = np.add.reduceat(np.where(there, part, 0.0), at) / np.add.reduceat(there, at, dtype=float)
             return Buckets(self._local(starts), mean, np.fmin.reduceat(part, at), np.fmax.reduceat(part, at), width)
 
+    def ends(self, name: str, first: pd.Timestamp, last: pd.Timestamp) -> tuple[float, float]:
+        """The least and the largest value of a column between two local clock times; NaN where there is none."""
+        begin, end = self.between(first, last)
+        part = self.values[name][begin:end]
+        there = part[np.isfinite(part)]
+        return (float(there.min()), float(there.max())) if there.size else (float("nan"), float("nan"))
+
     def days(self, name: str) -> pd.Series:
         """Mean of each local day of a column; index: the day, without a zone."""
         return self._days[name]
@@ -236,7 +243,9 @@ class History:
                 many = pd.Timedelta(hours=hours) // self.step
                 if many > 1 and (end - begin) / many <= points - 1:  # one may be cut at each end
                     first = begin - begin % many
-                    return np.maximum(np.arange(first, end, many), begin), f"{hours} hours"
+                    return np.maximum(
+                        np.arange(first, end, many), begin
+                    ), f"{hours} hours" if hours > 1 else "60 minutes"
         days = (end - begin) * self.step / DAY
         fitting = (
             (rule, words)

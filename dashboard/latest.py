@@ -45,6 +45,7 @@ class Latest(Generic[T]):
         self._reading: Reading[T] = Reading()
         self._asked: float | None = None  # on the monotonic clock
         self._asking = False
+        self._answered = threading.Event()  # at least once, well or not
 
     def read(self) -> Reading[T]:
         """What is known now. Asks again in the background if that is due; never waits."""
@@ -57,6 +58,12 @@ class Latest(Generic[T]):
                 error = TimeoutError(f"no answer within {OVERDUE:.0f} seconds")
                 self._reading = replace(self._reading, error=error, changes=self._reading.changes + 1)
             return self._reading
+
+    def first(self) -> Reading[T]:
+        """What is known now, but after the first answer or failure. Waits for it, until the question counts as unanswered."""
+        self.read()
+        self._answered.wait(OVERDUE)
+        return self.read()
 
     def _refresh(self) -> None:
         before = self._reading.value
@@ -76,3 +83,4 @@ class Latest(Generic[T]):
                 changes=last.changes + changed,
             )
             self._asking = False
+        self._answered.set()

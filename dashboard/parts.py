@@ -66,11 +66,12 @@ def synthetic(is_synthetic: bool) -> Any:
     return dmc.Badge("Recorded data", variant="outline", className="label")
 
 
-def light(name: str, state: str, fact: str, detail: str) -> html.Div:
-    """One light: `state` is fresh, ageing or old."""
+def light(name: str, state: str | None, fact: str, detail: str) -> html.Div:
+    """One light: `state` is fresh, ageing or old; None where none of them can be said."""
+    sign = [] if state is None else [html.Span(f"{SIGNS[state]} {state}", className=f"light {state}")]
     return html.Div(
         [
-            html.Div([html.Span(name), html.Span(f"{SIGNS[state]} {state}", className=f"light {state}")]),
+            html.Div([html.Span(name), *sign]),
             html.Strong(fact),
             html.Small(detail),
         ],

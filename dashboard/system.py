@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import tempfile
 import threading
@@ -11,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from dsgo import actions, findings, ledger, predictions, services, tags
+from dsgo import actions, findings, ledger, predictions, services, step_logs, tags
 from dsgo.collection import Collection
 from dsgo.errors import NoProductionModel, RegistryError
+from dsgo.rest_registry import RestRegistry
 from dsgo.services import Status
 from dsgo.settings import Settings
 
@@ -104,7 +106,7 @@ class System:
         """The newest runs of the collection's pipeline, newest first, each with the runs of its steps.
 
         Keys: `run_id`, `experiment_id`, `step`, `job` (of a pipeline), `status`, `start`, `end` (None while it runs),
-        `synthetic` (None where it is not known), and of a pipeline `steps`.
+        `synthetic` (None where it is not known), and of a pipeline `steps` and `logs`, the steps whose lines this machine has.
         """
         client = self._mlflow(collection.name, "mlflow.tracking").MlflowClient()
         experiment = client.get_experiment_by_name(collection.experiment)
@@ -116,14 +118,21 @@ class System:
             max_results=RUNS,
             order_by=["attributes.start_time DESC"],
         )
-        pipelines = [_run(run) | {"steps": []} for run in runs if run.data.tags.get(tags.STEP) == "pipeline"][
-            :PIPELINES
-        ]
+        pipelines = [
+            _run(run) | {"steps": [], "logs": step_logs.names(self.settings, run.info.run_id)}
+            for run in runs
+            if run.data.tags.get(tags.STEP) == "pipeline"
+        ][:PIPELINES]
         known = {pipeline["run_id"]: pipeline for pipeline in pipelines}
         for run in reversed(runs):
             if (parent := known.get(run.data.tags.get("mlflow.parentRunId", ""))) is not None:
                 parent["steps"].append(_run(run))
         return pipelines
+
+    def log(self, pipeline: str, step: str) -> str | None:
+        """What a step of a pipeline's run has said (`dsgo.step_logs.end`); None if it has left nothing."""
+        stored = functools.partial(RestRegistry(self.settings).artifact, optional=True)
+        return step_logs.end(self.settings, pipeline, step, stored)
 
     def services(self) -> list[Status]:
         """State of every server."""

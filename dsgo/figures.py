@@ -50,6 +50,8 @@ FORECAST = Line("forecast", "Forecast", BLUE, 2.0)
 RECORDED = Line("recorded", "Recorded", VERMILION, 1.6)
 LINES = (FORECAST, RECORDED)
 BAND_NAME = "80 % interval"  # p10 to p90
+# Of a Plotly axis of values: `12,000`, not `12k`, and room for it.
+AMOUNTS = {"exponentformat": "none", "separatethousands": True, "automargin": True}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class ForecastFigure:
         if not np.isfinite(values).any():
             return 0.0, 1.0
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        if 0 <= low <= 0.5 * high:
+        if from_zero(low, high):
             return 0.0, high * 1.05
         margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
         return low - margin, high + margin
@@ -124,6 +126,11 @@ class ForecastFigure:
             else:
                 words += f" {language.say(line.name)}: {between(values.min(), values.max(), self.unit, language)}."
         return f"{words} {self.note}".strip()
+
+
+def from_zero(low: float, high: float) -> bool:
+    """Whether an axis of values between these begins at zero: unless that would squeeze them into its upper part."""
+    return 0 <= low <= 0.5 * high
 
 
 def describe(table: pd.DataFrame, target: str, info: Mapping[str, Any], **how: Any) -> ForecastFigure:
@@ -297,7 +304,7 @@ def plotly_figure(figure: ForecastFigure) -> go.Figure:
             "range": [local[0], local[-1]],
             "hoverformat": "%A %-d %B %Y, %H:%M",
         },
-        yaxis={**faint, "title": {"text": unit}, "range": list(figure.limits)},
+        yaxis={**faint, **AMOUNTS, "title": {"text": unit}, "range": list(figure.limits)},
     )
     return drawn
 

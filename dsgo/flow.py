@@ -10,15 +10,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION
 
-from dsgo import dagster_home, executors, tags
+from dsgo import dagster_home, executors, step_logs, tags
 from dsgo.collection import Collection
 from dsgo.ingredients import Step
 from dsgo.settings import Settings
@@ -123,7 +123,7 @@ def _asset(
         part = context.partition_key if partitions is not None else ""
         steps = _of_part(steps_for, order.data or source(), order.level, part)
         asked = next(each for each in steps if each.name == step.name)
-        with lines_named(step.name), on_its_own():
+        with step_logs.kept(load_settings(), said[PARENT], step.name) as log, lines_named(step.name, log), on_its_own():
             try:
                 run = _run(collection, asked, upstream, said)
             except Exception as error:
@@ -178,10 +178,10 @@ def on_its_own() -> Iterator[None]:
 
 
 @contextmanager
-def lines_named(name: str) -> Iterator[None]:
+def lines_named(name: str, log: BinaryIO | None = None) -> Iterator[None]:
     """Put `name` before every line that this process and its children write meanwhile, so that parallel steps can be told apart.
 
-    Works on the file descriptors, for what children write as well.
+    Works on the file descriptors, for what children write as well. `log` gets every line with its time.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -195,6 +195,9 @@ def lines_named(name: str) -> Iterator[None]:
     def forward() -> None:
         with os.fdopen(reader, "rb") as lines:
             for line in lines:
+                if log is not None:
+                    with suppress(OSError, ValueError):  # a full disk, or closed already: the step itself goes on
+                        log.write(step_logs.dated(line))
                 if keep(line):
                     os.write(terminal, f"{name:>20} | ".encode() + line.rstrip(b"\n") + b"\n")
 

@@ -9,7 +9,6 @@ import functools
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from dsgo import tags
+from dsgo import production, tags
 from dsgo.errors import GateError, NoProductionModel
 from dsgo.tables import Dataset, read_dataset
 
@@ -32,23 +31,8 @@ CHALLENGER = "challenger"  # alias of a version that could be promoted, but for 
 LEADERBOARD = ["model", "run_id", "experiment_id", "version", "stage"]  # and metrics
 
 
-@dataclass(frozen=True)
-class Production:
-    """The version of a collection's model that is in Production. What is large is fetched when first asked for."""
-
-    collection: str
-    version: int
-    run_id: str
-    model_uri: str
-    promoted_at: pd.Timestamp
-    trained_from: pd.Timestamp
-    trained_to: pd.Timestamp
-    synthetic: bool
-    data_digest: str
-    dataset_uri: str
-    newest_uri: str
-    step: str
-    scores: Mapping[str, float] = field(repr=False)
+class Production(production.Production):
+    """What is in Production, through MLflow."""
 
     @property
     def forecaster(self) -> Forecaster:
@@ -63,10 +47,8 @@ class Production:
         """Out-of-sample predictions of the evaluated twin on the last window, with what was recorded."""
         return load_predictions(self.run_id, "window")
 
-    def dataset(self) -> Dataset:
-        """The newest dataset, if it goes as far as the one that the version has learned from; else that one."""
-        newest = _dataset(self.newest_uri)
-        return newest if newest.table.index[-1] >= self.trained_to else _dataset(self.dataset_uri)
+    def _dataset(self, uri: str) -> Dataset:
+        return _dataset(uri)
 
 
 def load_production(collection: str) -> Production:
@@ -98,18 +80,9 @@ def load_version(collection: str, version: int) -> Production:
 def _production(client: MlflowClient, version: ModelVersion) -> Production:
     run = client.get_run(version.run_id)
     return Production(
-        collection=version.name,
-        version=int(version.version),
+        **production.facts(version.name, version.version, version.last_updated_timestamp, version.tags),
         run_id=version.run_id,
-        model_uri=f"models:/{version.name}/{version.version}",
-        promoted_at=pd.Timestamp(version.last_updated_timestamp, unit="ms", tz="UTC"),
-        trained_from=pd.Timestamp(version.tags[tags.TRAINED_FROM]),
-        trained_to=pd.Timestamp(version.tags[tags.TRAINED_TO]),
-        synthetic=version.tags[tags.SYNTHETIC] == "true",
-        data_digest=version.tags[tags.DATA_DIGEST],
-        dataset_uri=version.tags[tags.DATASET],
         newest_uri=_newest_uri(client, version, run.info.experiment_id),
-        step=version.tags[tags.STEP],
         scores=dict(run.data.metrics),
     )
 

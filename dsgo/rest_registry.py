@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
-from dsgo import tags
+from dsgo import production, tags
 from dsgo.errors import DataError, DSGoError, NoProductionModel, RegistryError
 from dsgo.notices import Watched
 from dsgo.settings import Settings
@@ -29,22 +29,9 @@ PROMOTIONS = ["time", "action", "version", "replaced", "reason", "step", "traine
 
 
 @dataclass(frozen=True)
-class Production:
-    """The version of a collection's model that is in Production: `dsgo.registry.Production` without MLflow."""
+class Production(production.Production):
+    """What is in Production, without MLflow."""
 
-    collection: str
-    version: int
-    run_id: str
-    model_uri: str
-    promoted_at: pd.Timestamp
-    trained_from: pd.Timestamp
-    trained_to: pd.Timestamp
-    synthetic: bool
-    data_digest: str
-    dataset_uri: str
-    newest_uri: str
-    step: str
-    scores: Mapping[str, float] = field(repr=False)
     registry: RestRegistry = field(repr=False, compare=False)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -60,10 +47,8 @@ class Production:
         content = self.registry.artifact(self.run_id, "evaluation/regimes.csv", optional=True)
         return None if content is None else pd.read_csv(io.BytesIO(content))
 
-    def dataset(self) -> Dataset:
-        """The newest dataset, if it goes as far as the one that the version has learned from; else that one."""
-        newest = self.registry.dataset(self.newest_uri)
-        return newest if newest.table.index[-1] >= self.trained_to else self.registry.dataset(self.dataset_uri)
+    def _dataset(self, uri: str) -> Dataset:
+        return self.registry.dataset(uri)
 
 
 class RestRegistry:
@@ -87,18 +72,9 @@ class RestRegistry:
         known = _tags(version)
         run = self._expect(self._get("runs/get", run_id=version["run_id"]), "run")
         return Production(
-            collection=collection,
-            version=int(version["version"]),
+            **production.facts(collection, version["version"], version["last_updated_timestamp"], known),
             run_id=version["run_id"],
-            model_uri=f"models:/{collection}/{version['version']}",
-            promoted_at=_time(version["last_updated_timestamp"]),
-            trained_from=pd.Timestamp(known[tags.TRAINED_FROM]),
-            trained_to=pd.Timestamp(known[tags.TRAINED_TO]),
-            synthetic=known[tags.SYNTHETIC] == "true",
-            data_digest=known[tags.DATA_DIGEST],
-            dataset_uri=known[tags.DATASET],
             newest_uri=self._newest_uri(run["info"]["experiment_id"], collection, known),
-            step=known[tags.STEP],
             scores={metric["key"]: float(metric["value"]) for metric in run["data"].get("metrics", [])},
             registry=self,
         )
@@ -252,7 +228,3 @@ class RestRegistry:
 
 def _tags(version: Mapping[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in version.get("tags", [])}
-
-
-def _time(milliseconds: str | int) -> pd.Timestamp:
-    return pd.Timestamp(int(milliseconds), unit="ms", tz="UTC")

@@ -52,6 +52,12 @@ def duration(length: str | pd.Timedelta, language: Language = ENGLISH) -> str:
     return f"{language.number(count)} {language.name(unit if count == 1 else f'{unit}s')}"
 
 
+def hours(rows: int, frequency: str, language: Language = ENGLISH) -> str:
+    """How many hours so many rows of a table are, without the unit: `168`, of half-hours `167.5`."""
+    count = rows * (pd.Timedelta(frequency) / pd.Timedelta(hours=1))
+    return language.number(count, 0 if count == round(count) else 1)
+
+
 def days_ago(time: Any, now: Any) -> str:
     """How many calendar days (UTC) before `now` the moment `time` was: `today`, `yesterday`, `3 days ago`."""
     days = (utc(now).normalize() - utc(time).normalize()).days

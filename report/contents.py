@@ -49,6 +49,7 @@ def describe(
     substitutes = notices.substitutes(issued, production, language)
     size = figures.FLAT if watch["alarms"] or substitutes else figures.HALF
     targets = [_target(reviewed, target, hours, label, size, language) for target in reviewed.targets]
+    counted = min(len(reviewed.counted(target, hours)) for target in reviewed.targets)
     table = production.dataset().table
     regimes = _regimes(production.regimes(), reviewed, language)
     return {
@@ -72,10 +73,15 @@ def describe(
         "next": _next_week(production, rows, issued, reviewed, week.next, size, language)
         | {"substitutes": substitutes},
         "season": _season(table, reviewed, week.sunday, language),
-        "changes": [*_promoted(promotions, language), _missing(table, hours, language), _repaired(info, language)],
+        "changes": [
+            *_promoted(promotions, language),
+            _missing(table, hours, info, language),
+            _repaired(info, language),
+        ],
         "watch": watch,
-        "hours": len(hours),
-        "counted": min(len(reviewed.counted(target, hours)) for target in reviewed.targets),
+        "complete": counted == len(hours),
+        "hours": wording.hours(len(hours), info["frequency"], language),
+        "counted": wording.hours(counted, info["frequency"], language),
         "seen": _seen(production, reviewed, hours, language),
         "window": wording_span(reviewed.window_start, reviewed.window_end, language),
         "regimes": regimes,
@@ -167,7 +173,7 @@ def _target(
         "coverage": wording.percent(score.coverage80, language) if score else wording.NONE,
         "usual_range": wording.span(usual, unit, language),
         "window": wording.pair(whole, "rmse", unit, language),
-        "hours": language.number(score.hours if score else 0),
+        "hours": wording.hours(score.hours if score else 0, reviewed.info["frequency"], language),
     }
 
 
@@ -202,11 +208,12 @@ def _next_week(
     Args:
         rows, issued: as `_with_issued` gives them.
     """
-    hours, say = reviewed.hours(week), language.say
+    hours, say, every = reviewed.hours(week), language.say, reviewed.info["frequency"]
     forecasts = [f"{target}_forecast" for target in reviewed.targets]
     count = int(reviewed.over(hours)[forecasts].notna().all(axis=1).sum())
     end = reviewed.info["period"]["end"]
     values = {"end": wording.moment(end, language), "inputs": _inputs(reviewed.info), "version": production.version}
+    whole = wording.hours(len(hours), every, language)
     sources, sentences = [], []
     if count:
         own = say("version {version}", **values)
@@ -216,10 +223,13 @@ def _next_week(
             "from recorded inputs. Where these have to be forecast themselves, their errors come on top."
         )
         sources.append(own)
-        sentences.append(say(text, count=count, hours=len(hours), by=say(by, **values), **values))
+        sentences.append(
+            say(text, count=wording.hours(count, every, language), hours=whole, by=say(by, **values), **values)
+        )
     for row, part in notices.sources(issued):
         text = "Forecast of {count} of the week’s {hours} hours by {by}, issued {time} from the inputs known then."
-        known = {"count": part["utc_timestamp"].nunique(), "hours": len(hours), "by": notices.source(row, language)}
+        count = wording.hours(part["utc_timestamp"].nunique(), every, language)
+        known = {"count": count, "hours": whole, "by": notices.source(row, language)}
         sources.append(known["by"])
         sentences.append(say(text, time=wording.moment(row["issued_at"], language), **known))
     if sentences:
@@ -378,13 +388,13 @@ def _promoted(promotions: pd.DataFrame, language: Language) -> list[str]:
     return sentences
 
 
-def _missing(table: pd.DataFrame, hours: pd.DatetimeIndex, language: Language) -> str:
+def _missing(table: pd.DataFrame, hours: pd.DatetimeIndex, info: Mapping[str, Any], language: Language) -> str:
     missing = len(hours.difference(table.index))
+    whole = wording.hours(len(hours), info["frequency"], language)
     if not missing:
-        return language.say("The data have all {hours} hours of the week.", hours=len(hours))
-    return language.say(
-        "{missing} of the week’s {hours} hours are missing in the data.", missing=missing, hours=len(hours)
-    )
+        return language.say("The data have all {hours} hours of the week.", hours=whole)
+    absent = wording.hours(missing, info["frequency"], language)
+    return language.say("{missing} of the week’s {hours} hours are missing in the data.", missing=absent, hours=whole)
 
 
 def _repaired(info: Mapping[str, Any], language: Language) -> str:
@@ -399,11 +409,12 @@ def _repaired(info: Mapping[str, Any], language: Language) -> str:
 def _seen(production: Any, reviewed: Review, hours: pd.DatetimeIndex, language: Language) -> list[str]:
     """Who forecast the week's hours, and that nobody had learned from them."""
     live, known = reviewed.live(hours), len(reviewed.table.index.intersection(hours))
+    every = reviewed.info["frequency"]
     values = {
         "version": production.version,
-        "live": live,
-        "others": known - live,
-        "hours": known,
+        "live": wording.hours(live, every, language),
+        "others": wording.hours(known - live, every, language),
+        "hours": wording.hours(known, every, language),
         "start": wording.moment(reviewed.window_start, language),
         "end": wording.moment(production.trained_to, language),
     }
@@ -448,7 +459,7 @@ def _regimes(scores: pd.DataFrame | None, reviewed: Review, language: Language) 
                     {
                         "regime": language.name("all hours" if regime == "all" else regime),
                         "value": "" if regime == "all" else language.name(str(row["value"])),
-                        "n": language.number(row["n"]),
+                        "n": wording.hours(row["n"], reviewed.info["frequency"], language),
                         "rmse": wording.quantity(row["rmse"], unit, language),
                         "naive": wording.quantity(row["naive_rmse"], unit, language),
                         "skill": wording.skill(row["skill"], row["naive_rmse"], over_all, language),

@@ -124,6 +124,36 @@ class Production:
         return pd.DataFrame(parts)
 
 
+DEMAND = {
+    "collection": "demand",
+    "title": "Electricity demand of the south",
+    "timestamp": "utc_timestamp",
+    "timezone": "Australia/Melbourne",
+    "frequency": "30min",
+    "location": {"latitude": -37.8, "longitude": 145.0},
+    "naive": {"name": "last_week", "lag": "7D"},
+    "columns": {
+        "demand_MW": {"role": "target", "unit": "MW", "description": "electricity demand, mean of the half-hour"},
+        "temperature": {"role": "input", "unit": "°C", "description": "air temperature"},
+    },
+    "source": {"kind": "sample", "name": "generated sample", "sha256": "ab" * 32},
+    "synthetic": False,
+    "repairs": [],
+    "sha256": "cd" * 32,
+}
+
+
+def make_demand() -> Production:
+    """Half-hourly demand of one region of the southern hemisphere, 3,500 to 9,500 MW, with temperature alone."""
+    times = pd.date_range("2014-08-31T14:00Z", "2014-11-30T12:30Z", freq="30min", unit="us", name="utc_timestamp")
+    days = np.arange(len(times)) / 48
+    heat = np.sin(2 * np.pi * (days - 0.35)) + 0.6 * np.sin(days / 3)
+    table = pd.DataFrame({"demand_MW": 5800 + 1200 * heat + 400 * heat**2, "temperature": 18 + 6 * heat}, index=times)
+    window = 100 * make_window(table / 100, "2014-10-01T00:00Z", ("demand_MW",))
+    last = times[-1].isoformat()
+    return Production(table, DEMAND, window, promoted_at="2014-12-01T03:00:00+00:00", trained_to=last)
+
+
 def ledger_row(time: str, version: int, replaced: int | None, **changes: Any) -> dict[str, Any]:
     """A row of `RestRegistry.promotions`."""
     row = {"time": pd.Timestamp(time), "action": "promotion", "version": version, "replaced": replaced, "reason": ""}
@@ -149,6 +179,7 @@ class Registry:
         self.remedies: dict[str, str] = {}
         self.issued: dict[str, pd.DataFrame | Exception] = {}
         self.watches: dict[str, Watched | Exception] = {}
+        self.lines: dict[tuple[str, str], str] = {}
         self.loads = 0
 
     def load_production(self, collection: str) -> Production:
@@ -198,6 +229,9 @@ class Registry:
 
     def pipelines(self, collection: Any) -> list[dict[str, Any]]:
         return self._answer(self.runs.get(collection.name, []))
+
+    def log(self, pipeline: str, step: str) -> str | None:
+        return self.lines.get((pipeline, step))
 
     def services(self) -> list[Status]:
         return self._answer(self.servers)
@@ -268,7 +302,9 @@ def make_pipelines(status: str = "FINISHED") -> list[dict[str, Any]]:
         }
 
     steps = [run("process_data", 1, 12), run("gradient_boosting", 14, 95, status)]
-    return [run("pipeline", 0, 120, status) | {"steps": steps}]
+    return [
+        run("pipeline", 0, 120, status) | {"steps": steps, "logs": ["process_data", "gradient_boosting", "promote"]}
+    ]
 
 
 def make_services(**states: str) -> list[Status]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import charts
 import dash_mantine_components as dmc
 import pandas as pd
 from board import Board, InProduction, Watch
-from dash import html
+from dash import Dash, html
+from flask import Response
 from latest import Latest
 from parts import facts, graph, heading, row, run_link, sentence, synthetic, table
 
 from dsgo import notices, wording
 from dsgo.collection import Collection
+from dsgo.errors import DSGoError
 from dsgo.review import utc
 
 PATH = "/health"
@@ -22,6 +25,7 @@ NAME = "Health"
 QUERY: tuple[str, ...] = ()
 MOST_REPAIRS = 50
 COMPLETE = 0.999
+LOG = "/log"
 
 
 def sources(board: Board, collection: str) -> dict[str, Latest]:
@@ -47,6 +51,20 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
         html.H2("Data quality"),
         *_quality(values["production"]),
     ]
+
+
+def install(app: Dash, board: Board) -> None:
+    """What a step has said, as plain text."""
+
+    @app.server.get(f"{LOG}/<pipeline>/<step>")
+    def log(pipeline: str, step: str) -> Response:
+        try:
+            text, status = board.log(pipeline, step), 200
+        except (ValueError, DSGoError) as error:
+            text, status = f"{error}\n", 404
+        if text is None:
+            text, status = f"The step {step} of the pipeline’s run {pipeline} has left no lines.\n", 404
+        return Response(text, status, mimetype="text/plain")
 
 
 def _watch(watch: Watch | None, collection: Collection) -> Iterator[Any]:
@@ -128,10 +146,13 @@ def _through_time(history: pd.DataFrame, collection: Collection) -> Iterator[Any
     timezone = collection.dataset["timezone"]
     weeks = charts.weekly_alarms(history, timezone)
     total, loud = int(weeks.to_numpy().sum()), int((weeks.sum(axis=1) > 0).sum())
-    words = f"{total:,} alarms in {loud:,} of {len(weeks):,} weeks of data, by the newest check of each."
     yield html.H3("Alarms week by week")
+    words = (
+        f"Checked weeks of data: {len(weeks):,}, with alarms: {loud:,}, by the newest check of each. Alarms: {total:,}."
+    )
     yield html.P(words)
-    yield graph(charts.alarms_by_week(history, timezone), words)
+    if total:
+        yield graph(charts.alarms_by_week(history, timezone), words)
     if (drawn := charts.realised_errors(history, timezone)) is not None:
         last = ", ".join(f"{curve.name} {curve.y[-1]:.0f} %" for curve in drawn.data)
         words = f"Newest: {last}. 0 % is the middle of what such spans had in the test, 100 % the limit of their range."
@@ -187,7 +208,7 @@ def _pipelines(pipelines: list[dict[str, Any]] | None, board: Board) -> Iterator
                 one["job"] or wording.NONE,
                 html.Span(one["status"].lower(), className=f"status {one['status'].lower()}"),
                 wording.NONE if _seconds(one) is None else f"{_seconds(one):,.0f} s",
-                _steps(one["steps"]),
+                _steps(one),
                 _data(one["steps"]),
                 run_link(board.settings.tracking_uri, one["experiment_id"], one["run_id"]),
             ],
@@ -195,16 +216,41 @@ def _pipelines(pipelines: list[dict[str, Any]] | None, board: Board) -> Iterator
         for one in pipelines
     ]
     yield table("Newest first", ("Started", "Job", "Ended as", "Duration", "Steps run", "Data", "Run"), rows)
-    yield html.P("A step that is reused from an earlier run has no run here.", className="note")
+    yield html.P(
+        "Steps run: open to read what each has said. A step that is reused from an earlier run has no run here.",
+        className="note",
+    )
 
 
 def _seconds(one: Mapping[str, Any]) -> float | None:
     return None if one["end"] is None else (one["end"] - one["start"]).total_seconds()
 
 
-def _steps(steps: list[dict[str, Any]]) -> str:
-    failed = [step["step"] for step in steps if step["status"] == "FAILED"]
-    return f"{len(steps)}" + (f"; failed: {', '.join(failed)}" if failed else "")
+def _steps(pipeline: Mapping[str, Any]) -> html.Details:
+    """How many steps there were and which failed; opened, each with its duration and a link to what it has said."""
+    failed = [step["step"] for step in pipeline["steps"] if step["status"] == "FAILED"]
+    words = f"{len(pipeline['steps'])}" + (f"; failed: {', '.join(failed)}" if failed else "")
+    ended = {step["step"]: step for step in pipeline["steps"]}
+    lines = [
+        html.Li(
+            [
+                html.A(
+                    step, href=f"{LOG}/{quote(pipeline['run_id'])}/{quote(step)}", target="_blank", rel="noreferrer"
+                ),
+                f" {_ended(ended.get(step))}",
+            ]
+        )
+        for step in dict.fromkeys([*ended, *pipeline["logs"]])
+    ]
+    return html.Details([html.Summary(words), html.Ul(lines)], className="steps")
+
+
+def _ended(step: Mapping[str, Any] | None) -> str:
+    """How a step has ended; one without a run of its own was reused, or failed before it had one."""
+    if step is None:
+        return "no run of its own"
+    seconds = _seconds(step)
+    return step["status"].lower() + ("" if seconds is None else f", {seconds:,.0f} s")
 
 
 def _data(steps: list[dict[str, Any]]) -> str:

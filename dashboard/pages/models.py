@@ -90,13 +90,17 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
             ],
             className="note",
         ),
-        *(part for target in collection.targets for part in _of_target(candidates, target, collection, board)),
+        *(
+            part
+            for target in collection.targets
+            for part in _of_target(candidates, target, collection, board, _kind(values["production"]))
+        ),
         *_evaluation(values, collection, query),
         *_ledger(values["ledger"], board),
     ]
 
 
-def _of_target(value: pd.DataFrame, target: str, collection: Collection, board: Board) -> list[Any]:
+def _of_target(value: pd.DataFrame, target: str, collection: Collection, board: Board, kind: str) -> list[Any]:
     measures = [(name.format(target), heading, share) for name, heading, share in MEASURES]
     measures = [measure for measure in measures if measure[0] in value]
     unit = collection.unit(target)
@@ -117,7 +121,7 @@ def _of_target(value: pd.DataFrame, target: str, collection: Collection, board: 
     description = str(collection.columns[target].get("description") or target)
     return [
         html.H2(description[:1].upper() + description[1:]),
-        table(f"{target}, errors in {unit}", heads, rows),
+        table(f"{target}, errors in {unit}{kind}", heads, rows),
     ]
 
 
@@ -154,12 +158,12 @@ def _evaluation(values: Mapping[str, Any], collection: Collection, query: Mappin
     if "evaluation" not in values or values["evaluation"] is None:
         yield sentence("The evaluation of this run is not there (yet).")
         return
-    kind = "" if values["production"] is None else _kind(values["production"])
+    kind = _kind(values["production"])
     regimes, importance = values["evaluation"]["regimes"], values["evaluation"]["importance"]
     for target in collection.targets:
         unit = collection.unit(target)
         yield html.H3(f"{target}, run {chosen[:8]}{kind}")
-        yield _regimes(regimes[regimes["target"] == target], target, unit)
+        yield _regimes(regimes[regimes["target"] == target], target, unit, collection.dataset["frequency"])
         grown = importance[importance["target"] == target]
         if len(grown):
             yield html.H4(f"What {target} is forecast from")
@@ -174,7 +178,7 @@ def _kind(production: Any) -> str:
     return "" if known is None else f", {'synthetic' if known.synthetic else 'recorded'} data"
 
 
-def _regimes(scores: pd.DataFrame, target: str, unit: str) -> dmc.Accordion:
+def _regimes(scores: pd.DataFrame, target: str, unit: str, frequency: str) -> dmc.Accordion:
     """A table for each regime: the window, and beside it the RMSE of the back-test."""
     window, backtest = (scores[scores["span"] == span] for span in ("window", "backtest"))
     measures = [measure for measure in OF_REGIMES if measure[0] in scores]
@@ -189,7 +193,7 @@ def _regimes(scores: pd.DataFrame, target: str, unit: str) -> dmc.Accordion:
             row(
                 str(one["value"]),
                 [
-                    f"{int(one['n']):,}",
+                    wording.hours(int(one["n"]), frequency),
                     *_cells(one, measures, unit),
                     wording.quantity(float(before.get(one["value"], float("nan"))), unit),
                 ],

@@ -80,18 +80,19 @@ def _lights(value: InProduction, services: list[Any] | None) -> html.Section:
     promoted, newest = utc(production.promoted_at), value.review.table.index[-1]
     trained_to = utc(production.trained_to)
     lights = [
-        light("Newest hour", age(newest, *DATA_AGES), wording.moment(newest), wording.days_ago(newest, now)),
+        _of_data("Newest value", newest, DATA_AGES, wording.moment(newest), production.synthetic),
         light(
             f"Version {production.version} in Production",
             age(promoted, *MODEL_AGES),
             f"since {wording.moment(promoted)}",
             wording.days_ago(promoted, now),
         ),
-        light(
+        _of_data(
             "Learned from",
-            age(trained_to, *MODEL_AGES),
+            trained_to,
+            MODEL_AGES,
             f"{_date(production.trained_from)} to {_date(trained_to)}",
-            wording.days_ago(trained_to, now),
+            production.synthetic,
         ),
     ]
     if services is not None:
@@ -107,6 +108,13 @@ def _lights(value: InProduction, services: list[Any] | None) -> html.Section:
             )
         )
     return html.Section(lights, className="cards", **{"aria-label": "Freshness"})
+
+
+def _of_data(name: str, newest: Any, ages: tuple[pd.Timedelta, pd.Timedelta], fact: str, synthetic: bool) -> html.Div:
+    """A light of data that end with `newest`; generated ones have no clock, so neither fresh nor old can be said of them."""
+    if synthetic:
+        return light(name, None, fact, "generated, does not age")
+    return light(name, age(newest, *ages), fact, wording.days_ago(newest, pd.Timestamp.now("UTC")))
 
 
 def _date(moment: Any) -> str:
@@ -190,8 +198,9 @@ def _seen(production: Any, review: Any, hours: pd.DatetimeIndex) -> str:
             f"{wording.moment(review.window_start)}."
         )
     if live:
+        count = wording.hours(live, review.info["frequency"])
         words.append(
-            f"{live} hours forecast by version {production.version} itself, which has learned from nothing after "
+            f"{count} hours forecast by version {production.version} itself, which has learned from nothing after "
             f"{wording.moment(production.trained_to)}."
         )
     return " ".join(["Out of sample.", *words])
@@ -296,7 +305,10 @@ def _scores(review: Any, hours: pd.DatetimeIndex, production: Any) -> html.Div:
         pairs = [wording.pair(score, measure, unit) for measure in ("mae", "rmse")]
         rows.append(
             row(
-                [target, html.Small(f"{score.hours if score else 0} h counted")],
+                [
+                    target,
+                    html.Small(f"{wording.hours(score.hours if score else 0, review.info['frequency'])} h counted"),
+                ],
                 [
                     *([own, html.Small(f"naive {naive}")] for own, naive in pairs),
                     wording.percent(score.skill) if score else wording.NONE,

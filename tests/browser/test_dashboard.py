@@ -15,22 +15,28 @@ import pytest
 import requests
 import yaml
 from axe_playwright_python.sync_playwright import Axe
+from mlflow.tracking import MlflowClient
 from pages import explore
 from playwright.sync_api import expect
 from standins import (
+    DEMAND,
     INFO,
     Production,
     Registry,
     make_actions,
+    make_demand,
     make_finding,
     make_findings,
+    make_importance,
     make_ledger,
     make_pipelines,
     make_predictions,
+    make_regimes,
     make_services,
     make_table,
 )
 
+from dsgo import collection, daemon, findings, services, tags
 from dsgo.errors import DatabaseError, RegistryError
 from dsgo.settings import CHECKOUT, Settings
 
@@ -59,7 +65,7 @@ def checkout(tmp_path_factory):
 @contextlib.contextmanager
 def serving(registry, checkout, home, port=0, **changes):
     """The address of a dashboard of its own that shows `registry`."""
-    settings = Settings(home=home, tracking_port=5999, checkout=checkout, **changes)
+    settings = Settings(home=home, checkout=checkout, **{"tracking_port": 5999} | changes)
     server = dashboard.listen(dashboard.create_app(settings, registry, recheck=0.2, tick=0.3), port)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -98,6 +104,7 @@ def registry(served):
     registry.evaluations = {}
     registry.servers = make_services()
     registry.checks, registry.decisions, registry.remedies, registry.issued = {}, {}, {}, {}
+    registry.lines = {}
     return registry
 
 
@@ -404,7 +411,7 @@ def test_pages_can_be_used_by_keyboard(visit):
 
 def test_lights_say_how_old_everything_is(visit):
     page = visit.go()
-    shows(page, "Newest hour", "days ago", "Learned from", "4 of 4 up")
+    shows(page, "Newest value", "days ago", "Learned from", "4 of 4 up")
     lights = page.locator(".card .light").all_inner_texts()
     assert lights == ["■ old", "■ old", "■ old", "● fresh"]
     shows(page, "Nothing needs attention.")
@@ -463,12 +470,31 @@ def test_health_shows_servers_runs_and_quality(visit, registry):
     expect(page.locator("td .light.old")).to_have_count(0)
 
 
+def test_the_log_of_each_step_is_two_clicks_away(visit, registry):
+    run = registry.runs["wind_solar"][0]["run_id"]
+    registry.lines[run, "gradient_boosting"] = f"2016-07-04 11:51:00Z {SCRIPT}\n"
+    page = visit.go("/health")
+    page.get_by_role("row", name="4 July 2016, 11:50 UTC").locator("summary").click()
+    steps = page.locator("details li")
+    expect(steps).to_have_text(
+        ["process_data finished, 12 s", "gradient_boosting finished, 95 s", "promote no run of its own"]
+    )
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="gradient_boosting").click()
+    log = opened.value
+    expect(log.locator("pre")).to_have_text(f"2016-07-04 11:51:00Z {SCRIPT}")
+    assert log.evaluate("window.hacked") is None
+    answer = requests.get(f"{visit.base}/log/{run}/promote", timeout=10)
+    assert answer.status_code == 404 and "has left no lines" in answer.text
+    assert answer.headers["Content-Type"].startswith("text/plain") and "Content-Security-Policy" in answer.headers
+
+
 def test_the_watch_is_told_in_words_with_what_was_decided_and_what_is_asked(visit, registry):
     page = visit.go("/health")
     shows(page, "Nothing has been checked yet.", "make monitor COLLECTION=wind_solar")
     quiet = make_findings()
     registry.checks["wind_solar"] = quiet
-    shows(page, "Nothing unusual.", "30 June 2016, 23:00 UTC", "0 alarms in 0 of 1 weeks")
+    shows(page, "Nothing unusual.", "30 June 2016, 23:00 UTC", "Checked weeks of data: 1, with alarms: 0")
     rows = [make_finding("data", "level", "windspeed", text=SCRIPT), make_finding("fault", "stuck", "temperature")]
     rows.append(make_finding("model", "error", "wind_GW", estimate=True))
     registry.checks["wind_solar"] = pd.concat([quiet[:2], make_findings(*rows)], ignore_index=True)
@@ -533,6 +559,53 @@ def test_predictions_show_where_production_cannot_be_read(browser, checkout, tmp
         expect(page.locator(".js-plotly-plot").first.locator(".trace.scatter")).to_have_count(2)
 
 
+def test_half_hours_of_one_quantity_in_the_south_are_shown_like_hours(browser, tmp_path):
+    known = yaml.safe_load((CHECKOUT / "projects" / "wind_solar" / "collection.yaml").read_text(encoding="utf-8"))
+    kept = {name: DEMAND[name] for name in ("frequency", "timezone", "location", "naive")}
+    limits = {"minimum": 0, "maximum": 12000}
+    columns = {name: {**limits, **column} for name, column in DEMAND["columns"].items()}
+    known |= {"name": "demand", "title": DEMAND["title"]}
+    known["dataset"] = {**known["dataset"], **kept, "columns": columns}
+    folder = tmp_path / "projects" / "demand"
+    folder.mkdir(parents=True)
+    (folder / "collection.yaml").write_text(yaml.safe_dump(known), encoding="utf-8")
+    registry = Registry(demand=make_demand())
+    registry.boards["demand"] = leaderboard().rename(columns=lambda name: name.replace("solar_GW", "demand_MW"))
+    only = {"regimes": make_regimes(("demand_MW",)), "importance": make_importance(("demand_MW",))}
+    registry.evaluations = dict.fromkeys(registry.boards["demand"]["run_id"].dropna(), only)
+    registry.issued["demand"] = make_predictions()[:0]
+    with (
+        serving(registry, tmp_path, tmp_path) as address,
+        contextlib.closing(browser.new_context(**DESKTOP)) as context,
+    ):
+        visit = Visit(context.new_page(), address)
+        page = visit.go("/", "demand")
+        shows(
+            page,
+            "30 November 2014, 12:30 UTC",
+            "to Sunday 30 November 2014, 23:30 (Australia/Melbourne)",
+            "168 h counted",
+        )
+        shows(page, "the value recorded 7 days earlier")
+        expect(page.locator(".js-plotly-plot")).to_have_count(1)
+        expect(page.locator(".ytick").first).to_be_visible()
+        ticks = page.locator(".ytick").all_text_contents()
+        assert all(re.fullmatch(r"\d,\d00", tick) or tick == "0" for tick in ticks) and len(ticks) > 2, ticks
+        page = visit.go("/explore", "demand", more="&from=2014-10-01T00:00&to=2014-11-01T00:00")
+        shows(
+            page,
+            "Each point: mean of 60 minutes",
+            "1 October 2014, 00:00 to 1 November 2014, 00:00 (Australia/Melbourne)",
+        )
+        visit.go("/explore", "demand", more="&from=2014-10-01T00:00&to=2014-10-08T00:00")
+        shows(page, "Each point: one value")
+        assert curves(page)["Recorded"] == 334, "48 a day, two less where the clocks are put forward"
+        shows(visit.go("/models", "demand"), "demand_MW, errors in MW, recorded data", "372")
+        shows(visit.go("/health", "demand"), "every 30 minutes", "Of 4,366 time stamps")
+        assert "GW" not in body(page).inner_text() and "sun" not in body(page).inner_text().lower()
+        visit.check()
+
+
 def test_an_application_database_that_is_down_is_a_banner(visit, registry):
     registry.checks["wind_solar"] = make_findings()
     page = visit.go("/health")
@@ -543,6 +616,58 @@ def test_an_application_database_that_is_down_is_a_banner(visit, registry):
     visit.go()
     shows(page, "Scores of these days")
     shows(page, "The application database is down.", where="#banner")
+
+
+def test_servers_that_are_killed_leave_what_was_known_with_a_banner_until_they_are_back(
+    new_settings, browser, monkeypatch
+):
+    """The real tracking server is killed while its supervisor is held, and the application database's file is taken away."""
+    settings = services.up(new_settings())
+    for name, value in settings.child_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # as the dashboard's own process has it
+    client = MlflowClient(settings.tracking_uri)
+    experiment = client.create_experiment(collection.find("wind_solar").experiment)
+    known = {tags.COLLECTION: "wind_solar", tags.STEP: "pipeline", tags.JOB: "training"}
+    run = client.create_run(experiment, tags=known).info.run_id
+    client.set_terminated(run)
+    hour = pd.Timestamp("2016-06-30T23:00Z")
+    alarm = findings.Finding("fault", "windspeed", "stuck", hour, hour, 9.0, 6.0, True, "windspeed: stuck.")
+    findings.record(findings.Checked("wind_solar", run, "cd" * 32, synthetic=False, version=3), [alarm])
+    found = daemon.processes(settings)
+    ports = {"ftp_port": settings.ftp_port, "tracking_port": settings.tracking_port}
+    with (
+        serving(None, CHECKOUT, settings.home, **ports) as address,
+        contextlib.closing(browser.new_context()) as context,
+    ):
+        page = context.new_page()
+        page.goto(f"{address}/health?collection=wind_solar")
+        link = page.get_by_title(f"Run {run} in the tracking UI")
+        expect(link).to_be_visible(timeout=60_000)
+        shows(page, "windspeed: stuck.")
+        held = [process for process in found["supervisord"] if process.is_running()]
+        for process in held:
+            process.suspend()
+        try:
+            for process in found["tracking"]:
+                process.kill()
+            shows(page, f"The tracking server at {settings.tracking_uri} does not answer", where="#banner")
+            shows(page, "Shown is what it said at", where="#banner")
+            expect(link).to_be_visible()
+        finally:
+            for process in held:
+                process.resume()
+        expect(page.locator("#banner")).to_have_text("")
+        expect(link).to_be_visible()
+        database, aside = settings.home / "dsgo.db", settings.home / "aside.db"
+        database.rename(aside)
+        database.mkdir()
+        shows(page, "database", where="#banner")
+        shows(page, "windspeed: stuck.")
+        database.rmdir()
+        aside.rename(database)
+        expect(page.locator("#banner")).to_have_text("")
+        shows(page, "windspeed: stuck.")
 
 
 def test_a_fresh_system_says_so_on_every_page(visit, registry):
@@ -703,7 +828,13 @@ def test_a_password_is_asked_for_and_then_everything_works(browser, checkout, tm
     user, password = "böse", "geheim-語"
     changes = {"dashboard_user": user, "dashboard_password": password}
     with serving(Registry(wind_solar=Production()), checkout, tmp_path, **changes) as address:
-        for path in ("/", "/_dash-layout", "/explore.csv?collection=wind_solar", "/assets/dashboard.css"):
+        for path in (
+            "/",
+            "/_dash-layout",
+            "/explore.csv?collection=wind_solar",
+            "/log/0/process_data",
+            "/assets/dashboard.css",
+        ):
             assert requests.get(address + path, timeout=10).status_code == 401
         wrong = base64.b64encode(f"{user}:{password}x".encode()).decode()
         refused = requests.get(address, headers={"Authorization": f"Basic {wrong}"}, timeout=10)

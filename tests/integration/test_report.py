@@ -8,6 +8,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import create_report
 import numpy as np
@@ -22,6 +23,7 @@ from standins import (
     Registry,
     ledger_row,
     make_actions,
+    make_demand,
     make_finding,
     make_findings,
     make_predictions,
@@ -84,6 +86,23 @@ class Page(HTMLParser):
 @pytest.fixture
 def registry():
     return Registry(wind_solar=Production())
+
+
+def test_half_hours_of_one_quantity_in_the_south_are_told_in_hours(monkeypatch):
+    monkeypatch.setattr(create_report.collections, "find", lambda name: SimpleNamespace(name=name))
+    made = create_report.create_report("demand", None, Registry(demand=make_demand()))
+    page = Page(made.html)
+    for words in (
+        "Week 2014-W48: 24–30 November 2014",
+        "The data have all 168 hours of the week.",
+        "168 h counted",
+        "The season so far: spring 2014",
+        "The forecast was closer than the naive baseline.",
+        "the value recorded 7 days earlier",
+    ):
+        assert words in page.text
+    assert not re.search(r"GW|\bwind\b", page.text), page.text
+    assert len(re.findall(rb"/Type/Page\b(?!s)", made.pdf)) == 2
 
 
 def test_a_report_of_the_newest_complete_week_is_written_and_its_path_printed(registry, tmp_path, capsys):

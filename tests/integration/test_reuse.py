@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import select
 import signal
 import subprocess
@@ -16,7 +17,8 @@ import toy_collection
 from mlflow.tracking import MlflowClient
 from toy_collection import Toy
 
-from dsgo import flow, manifest, pipeline, remains, reuse, tags
+from dsgo import flow, manifest, pipeline, remains, reuse, step_logs, tags
+from dsgo.rest_registry import RestRegistry
 from dsgo.settings import Settings
 
 COUNTER = itertools.count()
@@ -97,6 +99,8 @@ def test_what_a_killed_pipeline_has_left_is_ended_and_the_next_goes_on_where_it_
     process.stdout.close()
     assert is_running(steps[0])
     assert statuses(toy)["pipeline"] == ["RUNNING"]
+    killed = runs_of(toy, "pipeline")[0].info.run_id
+    assert "runs: no finished run yet" in step_logs.path(servers, killed, "left").read_text()
     code, output = toy.run()
     assert code == 0, output
     assert "ended what a killed pipeline had left running" in output
@@ -171,11 +175,17 @@ def test_a_killed_worker_takes_its_step_with_it(toy, servers):
     assert statuses(toy)["left"] == ["KILLED"]
 
 
-def test_a_failed_pipeline_goes_on_at_the_step_that_failed(toy):
+def test_a_failed_pipeline_goes_on_at_the_step_that_failed(toy, servers):
     toy.asks("left", "fail")
     code, output = toy.run()
     assert code == 1
     assert "asked to fail" in output
+    failed = runs_of(toy, "pipeline")[0].info.run_id
+    log = step_logs.path(servers, failed, "left")
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ asked to fail$", log.read_text(), re.MULTILINE)
+    assert f"Its run is {runs_of(toy, 'left')[0].info.run_id}." in log.read_text(), "the error itself"
+    assert RestRegistry(servers).artifact(failed, "log/left.log") == log.read_bytes(), "also where this file is not"
+    assert sorted(step_logs.names(servers, failed)) == ["left", "right", "source"]
     toy.asks("left", "mended")
     code, output = toy.run()
     assert code == 0, output

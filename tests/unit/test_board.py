@@ -1,5 +1,6 @@
 """What the dashboard reads of the application database, on real tables, and how seldom."""
 
+import threading
 import time
 
 import pandas as pd
@@ -100,6 +101,26 @@ def test_new_predictions_reach_the_history_without_another_look_at_the_model(boa
         "wind_GW_issued,wind_GW_issued_p10,wind_GW_issued_p90,wind_GW_issued_source,wind_GW_issued_version"
     )
     assert row.startswith("2016-07-01T00:00:00Z,,,,,8,6.4,9.6,naive,")
+
+
+def test_what_is_first_shown_of_a_model_has_its_predictions_however_slow_the_database(monkeypatch):
+    registry = Registry(wind_solar=Production())
+    registry.issued["wind_solar"] = make_predictions()
+    asked, answered = threading.Event(), threading.Event()
+
+    def additions(collection):
+        asked.set()
+        assert answered.wait(WAIT_S)
+        return 1
+
+    monkeypatch.setattr(registry, "additions", additions)
+    board = Board(load(), registry, every=0.0)
+    source = board.production["wind_solar"]
+    source.read()
+    assert asked.wait(WAIT_S)
+    assert source.read().value is None, "a page that were drawn now would be drawn again"
+    answered.set()
+    assert until(source, lambda value: True).issued.additions == 1
 
 
 def test_a_database_that_does_not_answer_hides_no_model(board):

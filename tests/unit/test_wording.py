@@ -3,6 +3,7 @@ import math
 import pytest
 
 from dsgo import wording
+from dsgo.language import GERMAN
 from dsgo.review import Score, Usual
 
 
@@ -71,3 +72,12 @@ def test_the_verdict_compares_with_naive_and_with_the_usual_range():
     assert "no better than the naive baseline’s" in words[2] and "above the usual" in words[2]
     assert "too few other weeks" in wording.verdict(score(1, 2), None, "GW")
     assert "can be scored" in wording.verdict(None, usual, "GW")
+
+
+def test_rows_are_told_in_hours():
+    assert [wording.hours(168, "1h"), wording.hours(336, "30min"), wording.hours(2184 * 2, "30min")] == [
+        "168",
+        "168",
+        "2,184",
+    ]
+    assert wording.hours(335, "30min") == "167.5" and wording.hours(335, "30min", GERMAN) == "167,5"
