@@ -251,7 +251,7 @@ def execute(
             tags.COLLECTION: collection.name,
             tags.STEP: "pipeline",
             tags.JOB: job,
-            **({tags.CAUSE: reason, "mlflow.note.content": reason} if reason else {}),
+            **({tags.CAUSE: reason, tags.NOTE: reason} if reason else {}),
             tags.CODE_VERSION: tags.code_version(settings.checkout),
             tags.PROCESS: remains.identity(),
         },

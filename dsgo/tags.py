@@ -31,6 +31,7 @@ TRIAL = "dsgo.trial"
 JOB = "dsgo.job"
 CAUSE = "dsgo.cause"
 ALARMS = "dsgo.alarms"
+NOTE = "mlflow.note.content"  # what the tracking UI shows as a run's description
 
 
 def code_version(folder: Path | str = ".") -> str:

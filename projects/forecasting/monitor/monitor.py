@@ -66,7 +66,7 @@ def monitor() -> None:
     findings.record(Checked(dataset.collection, run_id, dataset.sha256, dataset.synthetic, version), found)
     mlflow.set_tags(
         {
-            "mlflow.note.content": watch_shown.note(found),
+            tags.NOTE: watch_shown.note(found),
             tags.ALARMS: ", ".join(watch_shown.name(one) for one in found if one.alarm),
             tags.CHAMPION: production.run_id if production else "",
         }

@@ -121,7 +121,7 @@ def log(rows: pd.DataFrame, given: Answer, dataset: Dataset) -> None:
     if not len(given.table):
         said = "nothing to forecast: it has learned from every hour, and there is no weather ahead"
     print(f"{name}: {said}", flush=True)
-    mlflow.set_tag("mlflow.note.content", "\n\n".join([f"**{name}**: {said}", *given.why]))
+    mlflow.set_tag(tags.NOTE, "\n\n".join([f"**{name}**: {said}", *given.why]))
     with TemporaryDirectory(prefix="dsgo-predict-") as folder:
         path = Path(folder)
         rows.to_csv(path / "predictions.csv", index=False)

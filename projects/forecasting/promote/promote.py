@@ -163,7 +163,7 @@ def show(verdicts: Sequence[Verdict], champion: Champion | None, dataset: Datase
         picture = (path / "difference.png").read_bytes() if last.comparison else None
         (path / "decision.html").write_text(decision.page(verdicts, last.reason, facts, picture), encoding="utf-8")
         mlflow.log_artifacts(folder, "gate")
-    mlflow.set_tag("mlflow.note.content", decision.note(verdicts, last.reason))
+    mlflow.set_tag(tags.NOTE, decision.note(verdicts, last.reason))
 
 
 def act(verdicts: Sequence[Verdict], champion: Champion | None, dataset: Dataset, level: str) -> None:
