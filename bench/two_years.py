@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import random
 import re
@@ -156,7 +157,7 @@ class System:
     def __init__(self, folder: Path, settings: Settings, checkout: Path, choose: random.Random) -> None:
         self.folder, self.settings, self.checkout, self.choose = folder, settings, checkout, choose
         self.environment = {**os.environ, **settings.child_environment(), "PYTHONPATH": str(checkout)}
-        self.usual_s = 30.0
+        self.shortest_s = math.inf  # of all refreshes: a kill before that finds one at work
 
     def start(self, *arguments: str) -> subprocess.Popen:
         with (self.folder / "commands.log").open("a") as log:
@@ -176,26 +177,31 @@ class System:
         begin = time.monotonic()
         code = self.start(*arguments).wait(PATIENCE_S)
         if arguments[0] == "refresh" and code == 0:
-            self.usual_s = time.monotonic() - begin
+            self.shortest_s = min(self.shortest_s, time.monotonic() - begin)
         return code
 
-    def killed(self, victim: str, *arguments: str) -> int | None:
-        """Run a command and kill `victim` (the command itself with all it started, or a server) at a random moment of it."""
+    def killed(self, victim: str, *arguments: str) -> str:
+        """Run a command and kill `victim` (the command itself with all it started, or a server) at a random moment of it.
+
+        Returns:
+            What became of it, in words.
+        """
         process = self.start(*arguments)
+        moment = self.choose.uniform(0.1, 0.9) * self.shortest_s
         try:
-            process.wait(self.choose.uniform(0.1, 0.9) * self.usual_s)
+            return f"too late: {arguments[0]} had ended with {process.wait(moment)}"
         except subprocess.TimeoutExpired:
             if victim == "refresh":
                 os.killpg(process.pid, signal.SIGKILL)
             else:
                 (row,) = [row for row in services.status(self.settings) if row.name == victim]
                 psutil.Process(row.pid).kill()
-        return process.wait(PATIENCE_S)
+        return f"after {moment:.0f} s; {arguments[0]} ended with {process.wait(PATIENCE_S)}"
 
 
 def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[dict], list[str]]:
     """Play all weeks. Returns the findings with an alarm by week, and what was wrong with any week."""
-    from dsgo import actions, findings, ledger, predictions
+    from dsgo import actions, findings, ledger
 
     raw, seen, wrong = system.folder / "raw.csv", [], []
     for number in range(-1, weeks):
@@ -210,12 +216,16 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
             if monday - WEEK <= event.start < monday:
                 story.tell(monday, "injected", f"{event.name}, from {event.start:%Y-%m-%d} on")
         if victim := KILLS.get(monday):
-            code = system.killed(victim, command, "--data", str(raw))
-            story.tell(monday, "kill -9", f"{victim}; {command} ended with {code}")
+            became = system.killed(victim, command, "--data", str(raw))
+            story.tell(monday, "kill -9", f"{victim} {became}")
+            wrong += [f"{monday:%Y-%m-%d}: {victim} was killed {became}"] if became.startswith("too late") else []
         begin = time.monotonic()
         code = system.run(command, "--data", str(raw))
         if code and (faulty := world.wrong(monday)):  # such data are refused by name: the operator mends them at once
             story.tell(monday, "refused", system.said())
+            by, lacking = predicted(world, monday)  # before anybody mends anything
+            wrong += lacking
+            story.tell(monday, "stopgap", f"predictions by {by}")
             for event in faulty:
                 world.mended.add(event.name)
                 story.tell(monday, "operator", f"mends the data: {event.name}")
@@ -246,13 +256,8 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
             if not faulty and system.run("refresh", "--data", str(raw), "--go-on"):
                 wrong.append(f"{monday:%Y-%m-%d}: refresh --go-on failed")
 
-        hours = world.true.loc[monday : monday + WEEK - pd.Timedelta(hours=1)].index
-        ahead = predictions.newest(COLLECTION, hours[0], hours[-1])
-        if len(ahead) != len(hours) * len(TARGETS):
-            wrong.append(
-                f"{monday:%Y-%m-%d}: {len(ahead)} predictions for {len(hours)} hours of {len(TARGETS)} targets"
-            )
-        by = ", ".join(sorted({f"{s} {v}" for s, v in zip(ahead["source"], ahead["version"], strict=True)}))
+        by, lacking = predicted(world, monday)
+        wrong += lacking
         print(f"{monday:%Y-%m-%d}  predictions by {by}; {spent:.0f} s", flush=True)
         if monday == ROLLBACK:
             code = system.run("rollback", "--reason", "the operator tries it out")
@@ -262,6 +267,20 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
                 f"ended with {code}; Production {ledger.in_production(ledger.read(COLLECTION))[-1].version}",
             )
     return seen, wrong
+
+
+def predicted(world: World, monday: pd.Timestamp) -> tuple[str, list[str]]:
+    """Who has forecast the week that begins on `monday`, and what is missing of it."""
+    from dsgo import predictions
+
+    hours = world.true.loc[monday : monday + WEEK - pd.Timedelta(hours=1)].index
+    ahead = predictions.newest(COLLECTION, hours[0], hours[-1])
+    by = ", ".join(
+        sorted({f"{s} {v}" if s != "naive" else s for s, v in zip(ahead["source"], ahead["version"], strict=True)})
+    )
+    if len(ahead) == len(hours) * len(TARGETS):
+        return by, []
+    return by, [f"{monday:%Y-%m-%d}: {len(ahead)} predictions for {len(hours)} hours of {len(TARGETS)} targets"]
 
 
 def disagreements(system: System) -> list[str]:

@@ -204,6 +204,8 @@ def execute(
 ) -> str:
     """Run the steps of a job that have no finished run to reuse. Only for who holds the collection's lock.
 
+    A job that fails for want of a dataset still predicts, from the newest one that is good (`dsgo.stopgap`).
+
     Args:
         reason: why, if nobody has asked for it; for the run's description.
         only: of the job's steps these; empty for all.
@@ -220,7 +222,7 @@ def execute(
     """
     from mlflow.tracking import MlflowClient
 
-    from dsgo import executors, flow, promotion, tags
+    from dsgo import executors, flow, promotion, stopgap, tags
 
     executors.check(settings)
     _say(f"\n{job}")
@@ -266,7 +268,10 @@ def execute(
         orchestrate = partial(_in_process, settings, flow_file, job, {"data": data, "level": level})
     try:
         with remains.marked(settings, collection.name):
-            failed = _in_a_thread(settings, collection, partial(orchestrate, said))
+            keys = _in_a_thread(settings, collection, partial(orchestrate, said))
+            failed = [flow.step_of(key, collection.name) for key in keys]
+            if left := stopgap.step_left(steps, job, failed):
+                _in_a_thread(settings, collection, partial(_predict_all_the_same, left, collection.name, said))
     except BaseException:
         _mark_killed(client, experiment_id, parent)
         raise
@@ -274,11 +279,22 @@ def execute(
     if failed:
         remains.end_runs(client, experiment_id)
         raise StepError(
-            ", ".join(flow.step_of(key, collection.name) for key in failed),
+            ", ".join(failed),
             "failed; what it said is above.",
             "Mend it and run again: finished steps are reused.",
         )
     return parent
+
+
+def _predict_all_the_same(step, collection: str, said: Mapping[str, str]) -> list[str]:
+    """Predict from the newest good data. What goes wrong is said; the job has failed in any case. Returns an empty list."""
+    from dsgo import stopgap
+
+    try:
+        stopgap.predict(step, collection, said)
+    except (NoProductionModel, StepError) as error:
+        _say(f"No predictions from earlier data either: {error}")
+    return []
 
 
 def _mark_killed(client, experiment_id: str, parent: str) -> None:
