@@ -374,15 +374,13 @@ def explain(settings: Settings, *, collection: str, data: str, level: str, job: 
         0.
 
     Raises:
-        ServiceError: a server is down.
+        ServiceError, RegistryError: a server is down.
     """
     from rich.console import Console
     from rich.table import Table
 
     known = find(collection, settings.checkout)
-    for row in services.status(settings):
-        if row.name in ("ftp", "tracking") and row.state != "up":
-            raise ServiceError(row.name, "is not up; only the servers know what has been run.", "Start them: make up")
+    services.require(settings)
     activate(settings)
     from mlflow.tracking import MlflowClient
 

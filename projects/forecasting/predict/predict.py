@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
 import pandas as pd
 
-from dsgo import predictions, tags
+from dsgo import predictions, step_run, tags
 from dsgo.command import main
 from dsgo.fallback import Answer, answer, without_newer
 from dsgo.figures import describe, png
@@ -40,18 +39,7 @@ def predict() -> None:
     )
     options = options.parse_args()
     dataset = read_dataset(options.dataset)
-    if mlflow.active_run() is None:
-        mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else "predict")
-    mlflow.set_tags(
-        {
-            tags.COLLECTION: dataset.collection,
-            tags.STEP: "predict",
-            tags.DATA_DIGEST: dataset.sha256,
-            tags.DATASET: options.dataset,
-            tags.SYNTHETIC: str(dataset.synthetic).lower(),
-            tags.CODE_VERSION: tags.code_version(),
-        }
-    )
+    step_run.begin("predict", dataset, options.dataset)
     given = answer(dataset)
     if options.refused:
         given = without_newer(given, dataset, options.refused, pd.Timestamp.now("UTC"))
@@ -64,7 +52,14 @@ def predict() -> None:
     mlflow.log_metrics({"rows_new": new, "rows_unchanged": len(rows) - new, "hours_ahead": ahead})
     print(f"{new:,} rows are new, {len(rows) - new:,} are as they were", flush=True)
     used = given.version.run_id if given.source == PRODUCTION and not options.refused else ""
-    mlflow.set_tags({tags.CHAMPION: used, tags.SOURCE: given.source, tags.OUTPUT_DIGEST: digest(rows)})
+    mlflow.set_tags(
+        {
+            tags.CHAMPION: used,
+            tags.SOURCE: given.source,
+            tags.RECORDED: str(predictions.additions(dataset.collection)),
+            tags.OUTPUT_DIGEST: digest(rows),
+        }
+    )
 
 
 def all_rows(given: Answer, dataset: Dataset) -> pd.DataFrame:

@@ -11,7 +11,6 @@ Fails when: there is no candidate, or candidates cannot be judged for a reason t
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from dsgo import decision, ledger, promotion, registry, tags
+from dsgo import decision, ledger, promotion, registry, step_run, tags
 from dsgo.bootstrap import BLOCK_DAYS
 from dsgo.command import main
 from dsgo.errors import GateError, NoProductionModel, SettingError
@@ -52,19 +51,8 @@ def promote() -> None:
         raise SettingError("level", options.level, f"{DEV} or {PROD}")
     rules = parse_rules(options.rules)
     dataset = read_dataset(options.dataset)
-    if mlflow.active_run() is None:
-        mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else "promote")
-    mlflow.set_tags(
-        {
-            tags.COLLECTION: dataset.collection,
-            tags.STEP: "promote",
-            tags.DATA_DIGEST: dataset.sha256,
-            tags.DATASET: options.dataset,
-            tags.SYNTHETIC: str(dataset.synthetic).lower(),
-            tags.CODE_VERSION: tags.code_version(),
-            tags.LEVEL: options.level,
-        }
-    )
+    step_run.begin("promote", dataset, options.dataset)
+    mlflow.set_tag(tags.LEVEL, options.level)
     for sentence in promotion.repair(dataset.collection):
         print(sentence, flush=True)
     # Before the ledger is read: a rollback in between is then either in the ledger, or has changed what is replaced.
