@@ -52,7 +52,7 @@ def promote() -> None:
     rules = parse_rules(options.rules)
     dataset = read_dataset(options.dataset)
     step_run.begin("promote", dataset, options.dataset)
-    mlflow.set_tag(tags.LEVEL, options.level)
+    mlflow.set_tags({tags.LEVEL: options.level})
     for sentence in promotion.repair(dataset.collection):
         print(sentence, flush=True)
     # Before the ledger is read: a rollback in between is then either in the ledger, or has changed what is replaced.
