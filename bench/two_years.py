@@ -273,7 +273,7 @@ def predicted(world: World, monday: pd.Timestamp) -> tuple[str, list[str]]:
     """Who has forecast the week that begins on `monday`, and what is missing of it."""
     from dsgo import predictions
 
-    hours = world.true.loc[monday : monday + WEEK - pd.Timedelta(hours=1)].index
+    hours = world.true.loc[monday : monday + WEEK - pd.Timedelta(hours=1)].index.unique()  # the raw table repeats some
     ahead = predictions.newest(COLLECTION, hours[0], hours[-1])
     by = ", ".join(
         sorted({f"{s} {v}" if s != "naive" else s for s, v in zip(ahead["source"], ahead["version"], strict=True)})
@@ -326,7 +326,7 @@ def judged(seen: list[dict], story: Story) -> tuple[list[str], list[str]]:
     """
     told = [(pd.Timestamp(row["week"], tz="UTC"), row["what"], row["text"]) for row in story.rows]
     delays, explained = [], set()
-    for event in EVENTS:
+    for event in (each for each in EVENTS if each.start < told[-1][0]):
         over = [event.end] if event.end else []
         over += [week for week, what, text in told if what == "operator" and event.name in text]
         if not event.mended and not event.end:
