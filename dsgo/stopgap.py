@@ -55,7 +55,7 @@ def predict(step: Step, collection: str, said: Mapping[str, str]) -> None:
 
 
 def _reason(client: MlflowClient, source: str, said: Mapping[str, str]) -> str:
-    """What the step that makes the dataset said when it failed."""
+    """What the step that makes the dataset said when it failed, after its name: a parameter that begins with a path is a file."""
     runs = client.search_runs(
         [said[flow.EXPERIMENT]],
         f"tags.`mlflow.parentRunId` = '{said[flow.PARENT]}' and tags.`{tags.STEP}` = '{source}'",
@@ -63,4 +63,4 @@ def _reason(client: MlflowClient, source: str, said: Mapping[str, str]) -> str:
         max_results=1,
         order_by=["attributes.start_time DESC"],
     )
-    return (runs and runs[0].data.tags.get(tags.NOTE)) or f"{source} failed and gave no reason."
+    return f"{source}: {(runs and runs[0].data.tags.get(tags.NOTE)) or 'failed and gave no reason.'}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from dsgo import collection, errors, flow, pipeline, stopgap
+from dsgo import collection, errors, flow, pipeline, stopgap, tags
 from dsgo.flow import PRODUCTION, TRAINING, VALIDATION
 
 STEPS = flow.load(collection.find("wind_solar").path.with_name("flow.py")).steps("sample")
@@ -40,3 +42,17 @@ def test_where_that_fails_too_it_is_said_and_the_job_ends_on_its_own_error(monke
     monkeypatch.setattr(stopgap, "predict", predict)
     assert pipeline._predict_all_the_same(steps("predict")[0], "wind_solar", {}) == []
     assert f"No predictions from earlier data either: {error}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([{tags.NOTE: "/data/raw.csv: is cut off."}], "process_data: /data/raw.csv: is cut off."),
+        ([{}], "process_data: failed and gave no reason."),  # killed
+        ([], "process_data: failed and gave no reason."),
+    ],
+)
+def test_the_reason_is_what_the_step_said(found, expected) -> None:
+    runs = [SimpleNamespace(data=SimpleNamespace(tags=each)) for each in found]
+    client = SimpleNamespace(search_runs=lambda *_, **__: runs)
+    assert stopgap._reason(client, "process_data", {flow.PARENT: "parent", flow.EXPERIMENT: "1"}) == expected
