@@ -203,7 +203,7 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
     """Play all weeks. Returns the findings with an alarm by week, and what was wrong with any week."""
     from dsgo import actions, findings, ledger
 
-    raw, seen, wrong = system.folder / "raw.csv", [], []
+    raw, seen, wrong, checked = system.folder / "raw.csv", [], [], 0
     for number in range(-1, weeks):
         monday = FIRST_MONDAY + number * WEEK
         world.table(monday).to_csv(raw, date_format="%Y-%m-%dT%H:%M:%SZ")
@@ -237,7 +237,8 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
         if code := system.run("report", "--collection", COLLECTION):
             wrong.append(f"{monday:%Y-%m-%d}: report ended with {code}")
 
-        found = findings.newest(COLLECTION)
+        found = findings.history(COLLECTION)  # of two checks, before and after a promotion, both
+        checked, found = found["id"].max(), found[found["id"] > checked]
         for row in found[found["alarm"]].to_dict("records"):
             seen.append(row | {"monday": monday})
             story.tell(monday, "alarm", f"{row['kind']}: {row['text']}")
