@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import random
 import re
@@ -158,7 +159,7 @@ class System:
     def __init__(self, folder: Path, settings: Settings, checkout: Path, choose: random.Random) -> None:
         self.folder, self.settings, self.checkout, self.choose = folder, settings, checkout, choose
         self.environment = {**os.environ, **settings.child_environment(), "PYTHONPATH": str(checkout)}
-        self.usual_s = 30.0
+        self.shortest_s = math.inf  # of all refreshes: a kill before that finds one at work
 
     def start(self, *arguments: str) -> subprocess.Popen:
         with (self.folder / "commands.log").open("a") as log:
@@ -178,28 +179,33 @@ class System:
         begin = time.monotonic()
         code = self.start(*arguments).wait(PATIENCE_S)
         if arguments[0] == "refresh" and code == 0:
-            self.usual_s = time.monotonic() - begin
+            self.shortest_s = min(self.shortest_s, time.monotonic() - begin)
         return code
 
-    def killed(self, victim: str, *arguments: str) -> int | None:
-        """Run a command and kill `victim` (the command itself with all it started, or a server) at a random moment of it."""
+    def killed(self, victim: str, *arguments: str) -> str:
+        """Run a command and kill `victim` (the command itself with all it started, or a server) at a random moment of it.
+
+        Returns:
+            What became of it, in words.
+        """
         process = self.start(*arguments)
+        moment = self.choose.uniform(0.1, 0.9) * self.shortest_s
         try:
-            process.wait(self.choose.uniform(0.1, 0.9) * self.usual_s)
+            return f"too late: {arguments[0]} had ended with {process.wait(moment)}"
         except subprocess.TimeoutExpired:
             if victim == "refresh":
                 os.killpg(process.pid, signal.SIGKILL)
             else:
                 (row,) = [row for row in services.status(self.settings) if row.name == victim]
                 psutil.Process(row.pid).kill()
-        return process.wait(PATIENCE_S)
+        return f"after {moment:.0f} s; {arguments[0]} ended with {process.wait(PATIENCE_S)}"
 
 
 def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[dict], list[str]]:
     """Play all weeks. Returns the findings with an alarm by week, and what was wrong with any week."""
-    from dsgo import actions, findings, ledger, predictions
+    from dsgo import actions, findings, ledger
 
-    raw, seen, wrong = system.folder / "raw.csv", [], []
+    raw, seen, wrong, checked = system.folder / "raw.csv", [], [], 0
     for number in range(-1, weeks):
         monday = FIRST_MONDAY + number * WEEK
         world.table(monday).to_csv(raw, date_format="%Y-%m-%dT%H:%M:%SZ")
@@ -212,12 +218,16 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
             if monday - WEEK <= event.start < monday:
                 story.tell(monday, "injected", f"{event.name}, from {event.start:%Y-%m-%d} on")
         if victim := KILLS.get(monday):
-            code = system.killed(victim, command, "--data", str(raw))
-            story.tell(monday, "kill -9", f"{victim}; {command} ended with {code}")
+            became = system.killed(victim, command, "--data", str(raw))
+            story.tell(monday, "kill -9", f"{victim} {became}")
+            wrong += [f"{monday:%Y-%m-%d}: {victim} was killed {became}"] if became.startswith("too late") else []
         begin = time.monotonic()
         code = system.run(command, "--data", str(raw))
         if code and (faulty := world.wrong(monday)):  # such data are refused by name: the operator mends them at once
             story.tell(monday, "refused", system.said())
+            by, lacking = predicted(world, monday)  # before anybody mends anything
+            wrong += lacking
+            story.tell(monday, "stopgap", f"predictions by {by}")
             for event in faulty:
                 world.mended.add(event.name)
                 story.tell(monday, "operator", f"mends the data: {event.name}")
@@ -229,7 +239,8 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
         if code := system.run("report", "--collection", COLLECTION):
             wrong.append(f"{monday:%Y-%m-%d}: report ended with {code}")
 
-        found = findings.newest(COLLECTION)
+        found = findings.history(COLLECTION)  # of two checks, before and after a promotion, both
+        checked, found = found["id"].max(), found[found["id"] > checked]
         for row in found[found["alarm"]].to_dict("records"):
             seen.append(row | {"monday": monday})
             story.tell(monday, "alarm", f"{row['kind']}: {row['text']}")
@@ -248,13 +259,8 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
             if not faulty and system.run("refresh", "--data", str(raw), "--go-on"):
                 wrong.append(f"{monday:%Y-%m-%d}: refresh --go-on failed")
 
-        hours = world.true.loc[monday : monday + WEEK - pd.Timedelta(hours=1)].index
-        ahead = predictions.newest(COLLECTION, hours[0], hours[-1])
-        if len(ahead) != len(hours) * len(TARGETS):
-            wrong.append(
-                f"{monday:%Y-%m-%d}: {len(ahead)} predictions for {len(hours)} hours of {len(TARGETS)} targets"
-            )
-        by = ", ".join(sorted({f"{s} {v}" for s, v in zip(ahead["source"], ahead["version"], strict=True)}))
+        by, lacking = predicted(world, monday)
+        wrong += lacking
         print(f"{monday:%Y-%m-%d}  predictions by {by}; {spent:.0f} s", flush=True)
         if monday == ROLLBACK:
             code = system.run("rollback", "--reason", "the operator tries it out")
@@ -264,6 +270,20 @@ def live(system: System, world: World, story: Story, weeks: int) -> tuple[list[d
                 f"ended with {code}; Production {ledger.in_production(ledger.read(COLLECTION))[-1].version}",
             )
     return seen, wrong
+
+
+def predicted(world: World, monday: pd.Timestamp) -> tuple[str, list[str]]:
+    """Who has forecast the week that begins on `monday`, and what is missing of it."""
+    from dsgo import predictions
+
+    hours = world.true.loc[monday : monday + WEEK - pd.Timedelta(hours=1)].index.unique()  # the raw table repeats some
+    ahead = predictions.newest(COLLECTION, hours[0], hours[-1])
+    by = ", ".join(
+        sorted({f"{s} {v}" if s != "naive" else s for s, v in zip(ahead["source"], ahead["version"], strict=True)})
+    )
+    if len(ahead) == len(hours) * len(TARGETS):
+        return by, []
+    return by, [f"{monday:%Y-%m-%d}: {len(ahead)} predictions for {len(hours)} hours of {len(TARGETS)} targets"]
 
 
 def disagreements(system: System) -> list[str]:
@@ -309,7 +329,7 @@ def judged(seen: list[dict], story: Story) -> tuple[list[str], list[str]]:
     """
     told = [(pd.Timestamp(row["week"], tz="UTC"), row["what"], row["text"]) for row in story.rows]
     delays, explained = [], set()
-    for event in EVENTS:
+    for event in (each for each in EVENTS if each.start < told[-1][0]):
         over = [event.end] if event.end else []
         over += [week for week, what, text in told if what == "operator" and event.name in text]
         if not event.mended and not event.end:

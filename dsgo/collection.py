@@ -17,7 +17,10 @@ from dsgo.settings import CHECKOUT
 from dsgo.watching import read as read_limits
 
 FILE_NAME = "collection.yaml"
-HORIZONS = ("month ahead", "day ahead")  # what of the target is known when it is forecast: nothing of the month, all of a day ago
+HORIZONS = (
+    "month ahead",
+    "day ahead",
+)  # what of the target is known when it is forecast: nothing of the month, all of a day ago
 ROLES = ("target", "input", "calendar")  # calendar: told by the clock, shown in the dataset; a model knows it by itself
 
 # Every key that must be there, and the type of its value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from dsgo import transient
+from dsgo import failure
 from dsgo.errors import DSGoError
 
 
@@ -14,10 +14,10 @@ def main(function: Callable[[], None]) -> None:
     try:
         function()
     except DSGoError as error:
-        transient.note(error)
+        failure.tell(error)
         sys.exit(f"Error: {error}")
     except Exception as error:
-        transient.note(error)
+        failure.tell(error)
         if type(error).__module__ != "mlflow.exceptions":  # compared by name: importing mlflow takes seconds
             raise
         sys.exit(f"Error: MLflow: {error}")

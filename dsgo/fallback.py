@@ -7,7 +7,7 @@ wrong with one is a reason to ask the next, and is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from dsgo.registry import Production
 from dsgo.review import forecasts
 from dsgo.tables import Dataset
 
+AHEAD = pd.Timedelta(days=7)  # until then somebody will have looked; a day repeated for longer is hardly a forecast
+REPLAYED = pd.Timedelta(days=28)  # data that ended longer ago are of another time than now
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -31,12 +34,14 @@ class Answer:
         version: whose forecasts they are; None of the naive baseline.
         table: index `utc_timestamp`, every hour after what anyone asked has learned from; `T`, `T_p10`, `T_p90`.
         why: why those before it did not answer, a sentence each; empty for Production.
+        late: the naive baseline's forecasts of hours after all that the dataset knows, where nothing newer can be had.
     """
 
     source: str
     version: Production | None
     table: pd.DataFrame
     why: tuple[str, ...]
+    late: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def answer(dataset: Dataset) -> Answer:
@@ -61,6 +66,23 @@ def answer(dataset: Dataset) -> Answer:
     return Answer(
         NAIVE, None, persist(dataset.table, hours, dataset.info) if len(hours) else pd.DataFrame(), tuple(why)
     )
+
+
+def without_newer(given: Answer, dataset: Dataset, refused: str, now: pd.Timestamp) -> Answer:
+    """The answer and, as newer data were refused, the naive baseline's forecasts of a week that the dataset does not reach.
+
+    The week begins with `now`, and what lies between is forecast too. It begins where the dataset ends if that is still to
+    come, or so long ago that the data are of another time.
+
+    Args:
+        refused: why.
+    """
+    end = (dataset.outlook if len(dataset.outlook) else dataset.table).index[-1]
+    last = (now if end < now < end + REPLAYED else end) + AHEAD
+    step = pd.Timedelta(dataset.info["frequency"])
+    hours = pd.date_range(end + step, last, freq=step, unit=dataset.table.index.unit)
+    why = (*given.why, f"The newer data were refused; this is from those before. {refused}")
+    return replace(given, late=persist(dataset.table, hours, dataset.info), why=why)
 
 
 def _versions(collection: str) -> Iterator[tuple[str, str, Callable[[], Production]]]:

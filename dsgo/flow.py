@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION
 
 from dsgo import dagster_home, executors, step_logs, tags
 from dsgo.collection import Collection
@@ -76,9 +75,7 @@ def definitions(
 
     steps = steps_for("sample")
     partitions = dg.StaticPartitionsDefinition(list(parts)) if parts else None
-    assets = [
-        _asset(collection, steps_for, step, len(steps) - place, partitions) for place, step in enumerate(steps)
-    ]
+    assets = [_asset(collection, steps_for, step, len(steps) - place, partitions) for place, step in enumerate(steps)]
     executor = dg.multiprocess_executor.configured(
         {
             "max_concurrent": executors.at_once(load_settings()),

@@ -159,11 +159,11 @@ GERMAN_TEXTS: dict[str, str] = {
     "earlier version {version}": "frühere Version {version}",
     "forecasts of the naive baseline": "Vorhersagen des naiven Vergleichs",
     "forecasts of the earlier version {version}": "Vorhersagen der früheren Version {version}",
-    "Version {missing} could not be loaded: of {span} there are {forecasts} instead, issued {time}.": (
-        "Version {missing} ließ sich nicht laden: Für {span} gibt es stattdessen {forecasts}, gemacht am {time}."
+    "Version {missing} could not forecast: of {span} there are {forecasts} instead, issued {time}.": (
+        "Version {missing} konnte nicht vorhersagen: Für {span} gibt es stattdessen {forecasts}, gemacht am {time}."
     ),
-    "No version in Production could be loaded: of {span} there are {forecasts} instead, issued {time}.": (
-        "Keine Version in Produktion ließ sich laden: Für {span} gibt es stattdessen {forecasts}, gemacht am {time}."
+    "No version in Production could forecast: of {span} there are {forecasts} instead, issued {time}.": (
+        "Keine Version in Produktion konnte vorhersagen: Für {span} gibt es stattdessen {forecasts}, gemacht am {time}."
     ),
     "Too few hours of this season are recorded to compare it.": (
         "Von dieser Jahreszeit sind zu wenige Stunden gemessen, um sie zu vergleichen."

@@ -83,7 +83,11 @@ class Hours:
         return late, sine, clear
 
     def _sine(self, seconds: np.ndarray) -> np.ndarray:
-        return sine_at(seconds + (self.step_s - HOUR_S) // 2, self._info["location"]["latitude"], self._info["location"]["longitude"])
+        return sine_at(
+            seconds + (self.step_s - HOUR_S) // 2,
+            self._info["location"]["latitude"],
+            self._info["location"]["longitude"],
+        )
 
 
 def _offsets(seconds: np.ndarray, timezone: str) -> np.ndarray:

@@ -49,9 +49,9 @@ DECISIONS = {
     "go_on": "A person has looked: retrainings may begin again.",
     "nothing": "Nothing needs to be done any more.",
 }
-# Where another source than Production has forecast.
-NAMED = "Version {missing} could not be loaded: of {span} there are {forecasts} instead, issued {time}."
-UNNAMED = "No version in Production could be loaded: of {span} there are {forecasts} instead, issued {time}."
+# Where another source than Production has forecast: it could not be loaded, or new data were refused; the run of `predict` says.
+NAMED = "Version {missing} could not forecast: of {span} there are {forecasts} instead, issued {time}."
+UNNAMED = "No version in Production could forecast: of {span} there are {forecasts} instead, issued {time}."
 NAMES = {
     "retraining": "retraining",
     "wait": "waiting for new data",

@@ -224,6 +224,8 @@ def execute(
 ) -> str:
     """Run the steps of a job that have no finished run to reuse. Only for who holds the collection's lock.
 
+    A job that fails for want of a dataset still predicts, from the newest one that is good (`dsgo.stopgap`).
+
     Args:
         reason: why, if nobody has asked for it; for the run's description.
         only: of the job's steps these; empty for all.
@@ -258,11 +260,12 @@ def execute(
         tags.COLLECTION: collection.name,
         tags.STEP: "pipeline",
         tags.JOB: job,
-        **({tags.CAUSE: reason, "mlflow.note.content": reason} if reason else {}),
+        **({tags.CAUSE: reason, tags.NOTE: reason} if reason else {}),
         tags.CODE_VERSION: code,
         tags.PROCESS: remains.identity(),
     }
     together: dict[str, str] = {}  # one run above those of several parts
+    of_job: dict[str, Sequence] = {}  # the steps, by the id of the pipeline's run
     waiting: dict[str, dict[str, str]] = {}  # what Dagster's run of each is told, by the id of the pipeline's run
     for part in parts:
         steps = [step for step in flow.steps_for(loaded, data, level, part) if step.name in names]
@@ -284,6 +287,7 @@ def execute(
         name = " ".join(filter(None, (job, collection.name, part)))
         of_part = {tags.PART: part} if part else {}
         parent = client.create_run(experiment_id, run_name=name, tags={**about, **together, **of_part}).info.run_id
+        of_job[parent] = steps
         waiting[parent] = {
             tags.COLLECTION: collection.name,
             flow.PARENT: parent,
@@ -298,7 +302,9 @@ def execute(
         orchestrate = partial(_in_process, settings, flow_file, job, {"data": data, "level": level})
     try:
         with remains.marked(settings, collection.name):
-            failures = _in_a_thread(settings, collection, partial(_each, orchestrate, waiting))
+            failures = _in_a_thread(
+                settings, collection, partial(_each, orchestrate, collection.name, job, waiting, of_job)
+            )
     except BaseException:
         _mark_killed(client, experiment_id, parents)
         raise
@@ -309,20 +315,43 @@ def execute(
     if failed:
         remains.end_runs(client, experiment_id)
         raise StepError(
-            ", ".join(flow.step_of(key, collection.name) for key in failed),
+            ", ".join(failed),
             "failed; what it said is above.",
             "Mend it and run again: finished steps are reused.",
         )
     return parents[0]
 
 
-def _each(orchestrate: Orchestrate, waiting: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+def _each(
+    orchestrate: Orchestrate,
+    collection: str,
+    job: str,
+    waiting: Mapping[str, Mapping[str, str]],
+    steps: Mapping[str, Sequence],
+) -> dict[str, list[str]]:
     """The steps that failed in each of these runs, by the id of the pipeline's run.
 
     One run after the other, in each of which steps run side by side: two threads that let Dagster begin a run wait for each
     other for ever (it sets up logging anew, within locks of its own).
     """
-    return {parent: orchestrate(said) for parent, said in waiting.items()}
+    from dsgo import flow, stopgap
+
+    failures = {}
+    for parent, said in waiting.items():
+        failures[parent] = [flow.step_of(key, collection) for key in orchestrate(said)]
+        if left := stopgap.step_left(steps[parent], job, failures[parent]):
+            _predict_all_the_same(left, collection, said)
+    return failures
+
+
+def _predict_all_the_same(step, collection: str, said: Mapping[str, str]) -> None:
+    """Predict from the newest good data. What goes wrong is said; the job has failed in any case."""
+    from dsgo import stopgap
+
+    try:
+        stopgap.predict(step, collection, said)
+    except (NoProductionModel, StepError) as error:
+        _say(f"No predictions from earlier data either: {error}")
 
 
 def _mark_killed(client, experiment_id: str, parents: Sequence[str]) -> None:
@@ -403,15 +432,13 @@ def explain(settings: Settings, *, collection: str, data: str, level: str, job: 
         0.
 
     Raises:
-        ServiceError: a server is down.
+        ServiceError, RegistryError: a server is down.
     """
     from rich.console import Console
     from rich.table import Table
 
     known = find(collection, settings.checkout)
-    for row in services.status(settings):
-        if row.name in ("ftp", "tracking") and row.state != "up":
-            raise ServiceError(row.name, "is not up; only the servers know what has been run.", "Start them: make up")
+    services.require(settings)
     activate(settings)
     from mlflow.tracking import MlflowClient
 
@@ -460,7 +487,9 @@ def _in_process(
         return [event.step_key for event in result.all_events if event.is_step_failure]
 
 
-def _in_a_thread(settings: Settings, collection: Collection, work: Callable[[], dict[str, list[str]]]) -> dict[str, list[str]]:
+def _in_a_thread(
+    settings: Settings, collection: Collection, work: Callable[[], dict[str, list[str]]]
+) -> dict[str, list[str]]:
     """What `work` returns, in which Dagster runs steps.
 
     Dagster works in a thread: in the main one it takes signals for itself, and goes on to the next steps when an interrupt

@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from dsgo import ingredients, ledger, manifest, tags
+from dsgo.errors import DatabaseError
 from dsgo.ingredients import Step
 
 
@@ -70,6 +71,8 @@ def _unusable(client: MlflowClient, run: Run, runs: Mapping[str, Run]) -> tuple[
         return (f"run {run_id} ended before its files were listed",)
     if not _champion_stands(client, run):
         return (f"the champion has changed since run {run_id}",)
+    if lost := _rows_lost(run):
+        return (lost,)
     if damaged := manifest.damage(client, run):
         return tuple(f"{file} of run {run_id}" for file in damaged)
     # Its inputs may have been made again since, and come out the same. What refers to the old ones needs them whole.
@@ -102,6 +105,20 @@ def _champion_stands(client: MlflowClient, run: Run) -> bool:
         return client.get_model_version_by_alias(run.data.tags[tags.COLLECTION], "champion").run_id == left
     except MlflowException:  # no version has the alias
         return left == ""
+
+
+def _rows_lost(run: Run) -> str:
+    """In words, why the table of predictions is not as far as a run of `predict` has left it; empty if it is."""
+    if tags.RECORDED not in run.data.tags:
+        return ""
+    from dsgo import predictions
+
+    try:
+        there = predictions.additions(run.data.tags[tags.COLLECTION])
+    except DatabaseError as error:
+        return error.problem
+    lost = there < int(run.data.tags[tags.RECORDED])
+    return f"the database has lost predictions since run {run.info.run_id}" if lost else ""
 
 
 def _changes(

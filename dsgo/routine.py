@@ -1,16 +1,14 @@
-"""What a collection does by itself: when (`schedule:` of its collection.yaml), and how eagerly it learns anew (`act:`).
-
-Each key exactly once, as with the gate's rules: whoever misspells one would else believe that it is followed.
-"""
+"""What a collection does by itself: when (`schedule:` of its collection.yaml), and how eagerly it learns anew (`act:`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dsgo.errors import DataError
+from dsgo.exactly import exactly
 
 NEVER = "never"
 CRON = re.compile(r"\S+( \S+){4}")  # whether the five fields make sense is told by the orchestrator
@@ -50,7 +48,7 @@ def read_schedule(given: object, path: Path) -> Schedule:
     Raises:
         DataError: a key is missing, unknown, or no five fields.
     """
-    values = _exactly(given, Schedule, "schedule", path)
+    values = exactly(given, Schedule, "schedule", "key", partial(DataError, path))
     for name, value in values.items():
         if not isinstance(value, str) or (value != NEVER and not CRON.fullmatch(value)):
             raise DataError(
@@ -65,23 +63,10 @@ def read_act(given: object, path: Path) -> Act:
     Raises:
         DataError: a key is missing, unknown, or out of its bounds.
     """
-    values = _exactly(given, Act, "act", path)
+    values = exactly(given, Act, "act", "key", partial(DataError, path))
     days, refusals = values["cool_down_days"], values["refusals"]
     if isinstance(days, bool) or not isinstance(days, int | float) or not 0 <= days <= 3660:
         raise DataError(path, f"act.cool_down_days: {days!r} cannot be used.", "Write a number from 0 to 3660.")
     if isinstance(refusals, bool) or not isinstance(refusals, int) or not 1 <= refusals <= 1000:
         raise DataError(path, f"act.refusals: {refusals!r} cannot be used.", "Write a whole number from 1 to 1000.")
     return Act(float(days), refusals)
-
-
-def _exactly(given: object, kind: type, key: str, path: Path) -> dict[str, object]:
-    names = [field.name for field in fields(kind)]
-    if not isinstance(given, Mapping):
-        raise DataError(path, f"{key}: {given!r} has no keys.", f"Write {', '.join(names)}.")
-    for name in given:
-        if name not in names:
-            raise DataError(path, f"{key}.{name}: there is no such key.", f"There are {', '.join(names)}.")
-    for name in names:
-        if name not in given:
-            raise DataError(path, f"the key {key}.{name} is missing.")
-    return dict(given)

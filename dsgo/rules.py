@@ -1,16 +1,13 @@
-"""What `gate:` of a collection.yaml may ask of a model, each key exactly once: nothing is asked by silence.
-
-An unknown key is refused like a missing one. Whoever misspells a rule would else believe that it is kept.
-"""
+"""What `gate:` of a collection.yaml may ask of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import yaml
 
 from dsgo.errors import GateError
+from dsgo.exactly import exactly
 
 
 @dataclass(frozen=True)
@@ -55,16 +52,8 @@ def read(given: object) -> Rules:
     Raises:
         GateError: one is missing, unknown or no number within its bounds; says which.
     """
-    names = [field.name for field in fields(Rules)]
-    if not isinstance(given, Mapping):
-        raise GateError(f"gate: {given!r} holds no rules.", f"Write {', '.join(names)}.")
-    for name in given:
-        if name not in names:
-            raise GateError(f"gate.{name}: there is no such rule.", f"There are {', '.join(names)}.")
-    for name in names:
-        if name not in given:
-            raise GateError(f"The rule gate.{name} is missing.", "Write it, even if its limit lets everything through.")
-    values = {name: _number(name, given[name]) for name in names if name != "coverage80"}
+    given = exactly(given, Rules, "gate", "rule", GateError)
+    values = {name: _number(name, value) for name, value in given.items() if name != "coverage80"}
     return Rules(**values, coverage80=_pair("coverage80", given["coverage80"]))
 
 

@@ -176,6 +176,21 @@ def status(settings: Settings) -> list[Status]:
     return [row for row in rows if row.state != "down" or not SERVICES[row.name].optional]
 
 
+def require(settings: Settings) -> None:
+    """Make sure that store and tracking server are up, on this machine or where they are. Starts and writes nothing.
+
+    Raises:
+        ServiceError: one is not up.
+        RegistryError: the tracking server elsewhere does not answer.
+    """
+    if settings.elsewhere:
+        _registry(settings, "get", {"name": DEFAULT_COLLECTION})
+        return
+    for row in status(settings):
+        if row.name in ("ftp", "tracking") and row.state != "up":
+            raise ServiceError(row.name, "is not up; only the servers know what has been run.", "Start them: make up")
+
+
 def check_collection(settings: Settings, collection: str) -> None:
     """Raises SettingError when there is no collection of that name in `projects/`."""
     known = sorted(file.parent.name for file in (settings.checkout / "projects").glob("*/collection.yaml"))

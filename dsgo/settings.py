@@ -392,7 +392,7 @@ def ftp_ca(environ: Mapping[str, str] | None = None) -> str | None:
 
 
 def failure_file(environ: Mapping[str, str] | None = None) -> Path | None:
-    """File in which a step tells the pipeline that it has failed by what passes; None if no pipeline has started it."""
+    """File in which a step tells the pipeline why it has failed; None if no pipeline has started it."""
     environ = os.environ if environ is None else environ
     return Path(environ[FAILURE_FILE]) if environ.get(FAILURE_FILE) else None
 

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.tracking import MlflowClient
 
-from dsgo import ingredients, manifest, remains, reuse, tags
+from dsgo import failure, ingredients, manifest, remains, reuse, tags
 from dsgo.errors import StepError
 from dsgo.ingredients import Step
 from dsgo.settings import FAILURE_FILE
@@ -68,7 +68,7 @@ def run_step(
     run_id = run.info.run_id
     os.environ.update(thread_limits(at_once))
     with tempfile.TemporaryDirectory() as folder:
-        noted = Path(folder, "transient")
+        noted = Path(folder, "failure.json")
         os.environ[FAILURE_FILE] = str(noted)
         try:
             mlflow.projects.run(
@@ -79,12 +79,13 @@ def run_step(
                 env_manager=env_manager,
             )
         except (ExecutionException, MlflowException) as error:
-            end_run(client, run_id, "FAILED")
+            failed = failure.told(noted)
+            end_run(client, run_id, "FAILED", failed.said)
             raise StepError(
                 step.name,
                 "failed; what it said is above.",
                 f"Its run is {run_id}.",
-                transient=noted.exists() or is_transient(error),
+                transient=failed.transient or is_transient(error),
             ) from error
         finally:
             del os.environ[FAILURE_FILE]
@@ -114,9 +115,15 @@ def thread_limits(at_once: int) -> dict[str, str]:
     return dict.fromkeys((*names, "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), threads)
 
 
-def end_run(client: MlflowClient, run_id: str, status: str) -> None:
-    """A run whose process died keeps the status RUNNING unless somebody ends it."""
+def end_run(client: MlflowClient, run_id: str, status: str, why: str = "") -> None:
+    """A run whose process died keeps the status RUNNING unless somebody ends it.
+
+    Args:
+        why: for the run's description.
+    """
     try:
+        if why:
+            client.set_tag(run_id, tags.NOTE, why)
         if client.get_run(run_id).info.status == "RUNNING":
             client.set_terminated(run_id, status)
     except MlflowException as error:

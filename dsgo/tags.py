@@ -21,6 +21,7 @@ INPUT_RUNS = "dsgo.input_runs"
 PROCESS = "dsgo.process"
 CHAMPION = "dsgo.champion"
 SOURCE = "dsgo.source"
+RECORDED = "dsgo.recorded"
 REASON = "dsgo.gate.reason"
 DECISION = "dsgo.gate.decision"
 CANDIDATE = "dsgo.candidate"
@@ -32,6 +33,7 @@ JOB = "dsgo.job"
 CAUSE = "dsgo.cause"
 ALARMS = "dsgo.alarms"
 PART = "dsgo.part"
+NOTE = "mlflow.note.content"  # what the tracking UI shows as a run's description
 
 
 def code_version(folder: Path | str = ".") -> str:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +17,7 @@ import mlflow
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from dsgo import diagnostics, explain, tags
+from dsgo import diagnostics, explain, step_run, tags
 from dsgo.evaluation import Fold, naive, plan, score_predictions
 from dsgo.forecaster import Forecaster
 from dsgo.regimes import key_figures, score_regimes
@@ -46,24 +45,7 @@ class Training:
         self.folds, self.window = plan(self.table.index, self.info)
         before = self.table[self.table.index < self.window.start]
         self.full_scale = before[self.targets].max().to_dict()
-        self.start_run()
-
-    def start_run(self) -> None:
-        """Start the run that `mlflow run` has made for this process, or a new one, and tag it."""
-        if mlflow.active_run() is None:
-            mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else self.step)
-        mlflow.set_tags(self.tags())
-
-    def tags(self) -> dict[str, str]:
-        """Tags that say what a run of this step is about."""
-        return {
-            tags.COLLECTION: self.dataset.collection,
-            tags.STEP: self.step,
-            tags.DATA_DIGEST: self.dataset.sha256,
-            tags.DATASET: self.dataset_uri,
-            tags.SYNTHETIC: str(self.dataset.synthetic).lower(),
-            tags.CODE_VERSION: tags.code_version(),
-        }
+        step_run.begin(step, self.dataset, dataset_uri)
 
     def backtest(self, regressor: BaseEstimator) -> tuple[pd.DataFrame, dict[str, float]]:
         """Forecast each fold by a model trained on what lies before it.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ftplib
 from collections.abc import Iterator
 
-from dsgo import settings
 from dsgo.errors import DSGoError, StepError, StoreError
 
 # Classes of `dsgo.ftp_connection` and `dsgo.ftp_transfer`, by name: a step that imported them would count as made with them, and
@@ -46,10 +45,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def note(error: BaseException) -> None:
-    """Tell the pipeline that this process ends on a transient error, if a pipeline has started it."""
-    file = settings.failure_file()
-    if file is not None and is_transient(error):
-        file.write_text(type(error).__name__)

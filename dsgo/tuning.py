@@ -34,7 +34,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
-from dsgo import settings, space, tags
+from dsgo import settings, space, step_run, tags
 from dsgo.command import main
 from dsgo.errors import SettingError, StepError
 from dsgo.evaluation import score_predictions
@@ -97,7 +97,7 @@ def try_setting(study: optuna.Study, trial: Trial, step: ModuleType, training: T
     client, status = MlflowClient(), "FINISHED"
     with mlflow.start_run(run_name=f"trial {trial.number}", nested=True) as nested:
         trial.set_user_attr("run", nested.info.run_id)
-        mlflow.set_tags({**training.tags(), tags.STEP: f"{training.step}.trial"})
+        mlflow.set_tags(step_run.tags_of(f"{training.step}.trial", training.dataset, training.dataset_uri))
         mlflow.log_params({**trial.params, "seed": seed})
         try:
             score = _score(trial, step.regressor(trial.params, seed), training)

@@ -1,11 +1,11 @@
-"""What `watch:` of a collection.yaml asks for, each key exactly once: an unknown key is refused like a missing one."""
+"""What `watch:` of a collection.yaml asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from dsgo.errors import WatchError
+from dsgo.exactly import exactly
 
 # Lowest and highest value that makes sense.
 BOUNDS = {
@@ -42,16 +42,8 @@ def read(given: object) -> Watching:
     Raises:
         WatchError: one is missing, unknown or no number within its bounds; says which.
     """
-    names = [field.name for field in fields(Watching)]
-    if not isinstance(given, Mapping):
-        raise WatchError(f"watch: {given!r} holds no limits.", f"Write {', '.join(names)}.")
-    for name in given:
-        if name not in names:
-            raise WatchError(f"watch.{name}: there is no such limit.", f"There are {', '.join(names)}.")
-    for name in names:
-        if name not in given:
-            raise WatchError(f"The limit watch.{name} is missing.", "Write it, even if it lets everything through.")
-    values = {name: _number(name, given[name]) for name in names}
+    given = exactly(given, Watching, "watch", "limit", WatchError)
+    values = {name: _number(name, value) for name, value in given.items()}
     if values["short_days"] >= values["long_days"]:
         raise WatchError("watch.short_days must be less than watch.long_days.", "Write e.g. 7 and 28.")
     return Watching(**values)

@@ -17,7 +17,7 @@ import numpy as np
 MONDAY, FRIDAY, SATURDAY, SUNDAY = 0, 4, 5, 6
 FIRST_MONDAY = 4  # days after 1970-01-01
 EPOCH = date(1970, 1, 1)
-# The turn of the year, as a share of a Sunday: Christmas Day and Boxing Day, New Year's Eve and Day, the days between, the week after.
+# How much of a Sunday the days of the break are: Christmas Eve, the days to New Year, the days after it.
 BREAK_SHARES = {"eve": 0.5, "feast": 1.0, "after": 0.7}
 
 

@@ -529,7 +529,7 @@ def test_predictions_are_told_apart_and_labelled_by_who_made_them(visit, registr
     registry.issued["wind_solar"] = pd.concat(rows, ignore_index=True)
     shows(
         page,
-        "Version 3 could not be loaded: of 1 July 2016, 00:00 UTC to 1 July 2016, 23:00 UTC there are forecasts of the earlier",
+        "Version 3 could not forecast: of 1 July 2016, 00:00 UTC to 1 July 2016, 23:00 UTC there are forecasts of the earlier",
         "there are forecasts of the naive baseline instead, issued 5 July 2016, 06:15 UTC",
     )
     expect(legend.last).to_have_text("Ahead, naive baseline")
@@ -554,7 +554,7 @@ def test_predictions_show_where_production_cannot_be_read(browser, checkout, tmp
     with serving(registry, checkout, tmp_path) as address, contextlib.closing(browser.new_context()) as context:
         page = context.new_page()
         page.goto(f"{address}/?collection=wind_solar")
-        shows(page, "Newest predictions", "No version in Production could be loaded")
+        shows(page, "Newest predictions", "No version in Production could forecast")
         shows(page, "The dataset is lost.", where="#banner")
         expect(page.locator(".js-plotly-plot").first.locator(".trace.scatter")).to_have_count(2)
 

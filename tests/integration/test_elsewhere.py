@@ -60,6 +60,7 @@ def test_a_machine_that_only_uses_servers_starts_none_and_says_which_do_not_answ
     tmp_path: Path, free_ports: Callable[[int], list[int]]
 ) -> None:
     settings = load({"DSGO_HOME": str(tmp_path), "DSGO_SERVERS": THERE, "DSGO_TRACKING_PORT": str(free_ports(1)[0])})
-    with pytest.raises(RegistryError, match=f"http://{THERE}:{settings.tracking_port} does not answer"):
-        services.up(settings)
+    for look in (services.up, services.require):
+        with pytest.raises(RegistryError, match=f"http://{THERE}:{settings.tracking_port} does not answer"):
+            look(settings)
     assert daemon.processes(settings) == {}

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from dsgo import ledger, registry, tags
+from dsgo import ledger, predictions, registry, tags
 from dsgo.errors import DataError, NoProductionModel, RegistryError
 from dsgo.rest_registry import RestRegistry
 
@@ -263,6 +263,25 @@ def test_an_unusable_file_ends_in_one_message_and_no_finished_run(first, dsgo, t
     assert "error: Step process_data" in done.stderr
     finished = [run for run in runs_of("process_data")[: -before or None] if run.info.status == "FINISHED"]
     assert finished == []
+
+
+def test_where_the_new_data_are_refused_predictions_come_from_those_before_and_the_job_fails(
+    first, dsgo, data, tmp_path
+):
+    lines = data.read_text().splitlines()
+    cut = tmp_path / "cut.csv"
+    cut.write_text("\n".join([*lines[:-1], lines[-1][:12]]))
+    known = registry.load_production("wind_solar").dataset().table.index[-1]
+    done = dsgo("predict", "--data", str(cut))
+    assert done.returncode == 1
+    assert "error: Step process_data (job production)" in done.stderr and "Traceback" not in done.stdout + done.stderr
+    (refused, *_), (run, *_) = runs_of("process_data"), runs_of("predict")
+    assert (refused.info.status, run.info.status) == ("FAILED", "FINISHED")
+    assert "cut.csv" in refused.data.tags[tags.NOTE] and refused.data.tags[tags.NOTE] in run.data.tags[tags.NOTE]
+    assert run.data.tags["mlflow.parentRunId"] == refused.data.tags["mlflow.parentRunId"]
+    said = predictions.newest("wind_solar", known + pd.Timedelta(hours=1))
+    assert set(said["source"]) == {"naive"} and said["utc_timestamp"].nunique() == 7 * 24
+    assert set(said["run_id"]) == {run.info.run_id}
 
 
 def test_what_the_report_reads_over_http_is_what_mlflow_reads(first, servers, monkeypatch):

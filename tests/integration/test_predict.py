@@ -38,7 +38,7 @@ NAME = "predict_story"
 LEARNED = dataset(end="2015-06-30 23:00")
 AFTER = pd.Timestamp("2015-07-01", tz="UTC")
 PATIENCE_S = 120.0
-Predict = Callable[[str], str]
+Predict = Callable[..., str]
 
 
 class Bare(Training):
@@ -104,10 +104,10 @@ def predict(experiment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     """Function: let the step predict in this process, which spares its imports; what it prints."""
     step = load_step()
 
-    def run(uri: str) -> str:
+    def run(uri: str, *options: str) -> str:
         registry.load_forecaster.cache_clear()  # each run is a process of its own
         registry.load_predictions.cache_clear()
-        monkeypatch.setattr(sys, "argv", ["predict.py", "--dataset", uri])
+        monkeypatch.setattr(sys, "argv", ["predict.py", "--dataset", uri, *options])
         with mlflow.start_run(experiment_id=experiment):
             step.predict()
         return capsys.readouterr().out
@@ -276,6 +276,28 @@ def test_7_with_everything_back_production_answers_again(
     assert sources(rows[hours]) == {("production", 2): 6 * 24}
 
 
+def test_8_where_newer_data_are_refused_the_naive_baseline_goes_on_until_there_are_some(
+    predict: Predict, experiment: str
+) -> None:
+    reason, known = "raw.csv, column windspeed, row 7: 'fast' is no number.", known_until("2015-07-06")
+    after = pd.Timestamp("2015-07-08", tz="UTC")  # what is known of the weather ends there
+    output = predict(logged(experiment, known), "--refused", reason)
+    assert reason in output and "; the naive baseline: 168 hours after all that is known" in output
+    run, rows = newest_run(experiment), said()
+    week = rows[rows["utc_timestamp"].between(after, pd.Timestamp("2015-07-14 23:00", tz="UTC"))]
+    assert sources(week) == {("naive", 0): 7 * 24}
+    np.testing.assert_allclose(week[week["target"] == "wind_GW"]["forecast"], np.tile(known.table["wind_GW"][-24:], 7))
+    own = rows["run_id"] == run.info.run_id
+    assert set(rows["source"][own & (rows["utc_timestamp"] < after)]) == {"production"}
+    assert reason in run.data.tags[tags.NOTE]
+    assert (run.data.tags[tags.SOURCE], run.data.tags[tags.CHAMPION]) == ("production", "")
+    predict(logged(experiment, known_until("2015-07-07", ahead_days=3)))
+    rows = said()
+    reached = rows["utc_timestamp"] < pd.Timestamp("2015-07-10", tz="UTC")
+    assert sources(rows[reached & (rows["utc_timestamp"] >= after)]) == {("production", 2): 48}
+    assert set(rows["source"][~reached]) == {"naive"}
+
+
 @contextmanager
 def database_is_busy(servers: Settings) -> Iterator[None]:
     """Somebody else writes meanwhile."""
@@ -301,7 +323,7 @@ def at_the_database(experiment: str) -> int:
     return sum(bool(MlflowClient().list_artifacts(run.info.run_id, "predictions")) for run in waiting)
 
 
-def test_8_killed_it_leaves_nothing_and_two_at_once_write_once(
+def test_9_killed_it_leaves_nothing_and_two_at_once_write_once(
     experiment: str, runs: list[str], servers: Settings
 ) -> None:
     uri = logged(experiment, known_until("2015-07-20"))
@@ -320,7 +342,7 @@ def test_8_killed_it_leaves_nothing_and_two_at_once_write_once(
     assert sorted("\n0 rows are new" in output for output, _ in outputs) == [False, True]
 
 
-def test_9_in_postgresql(
+def test_a_in_postgresql(
     predict: Predict, experiment: str, uris: dict[str, str], postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DSGO_DATABASE_URL", postgresql)

@@ -381,7 +381,7 @@ def test_the_days_to_come_are_shown_as_issued_and_labelled_by_who_forecast_them(
         "Forecast of 98 of the week’s 168 hours",
         "Forecast of 24 of the week’s 168 hours by version 3, issued 5 July 2016, 06:15 UTC",
         "Forecast of 24 of the week’s 168 hours by naive baseline, issued",
-        "Not from the model in Production. Version 3 could not be loaded: of 1 July 2016, 00:00 UTC to 1 July 2016, 23:00",
+        "Not from the model in Production. Version 3 could not forecast: of 1 July 2016, 00:00 UTC to 1 July 2016, 23:00",
     ):
         assert words in page.text
     pictures = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]

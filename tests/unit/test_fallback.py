@@ -159,3 +159,21 @@ def test_a_model_that_loads_but_is_not_as_it_was_left_is_not_asked(
     given = fallback.answer(KNOWN)
     assert given.source == source
     assert not given.why or damaged in given.why[0]
+
+
+@pytest.mark.parametrize(
+    ("now", "last"),
+    [
+        ("2014-03-25 06:30", "2014-04-04 23:00"),  # the dataset goes on beyond now: a week after its end
+        ("2014-04-03 06:30", "2014-04-10 06:00"),  # a week from now on
+        ("2026-01-01 00:00", "2014-04-04 23:00"),  # data of another time: a week after their end
+    ],
+)
+def test_where_newer_data_were_refused_the_naive_baseline_goes_on_for_a_week(production, now: str, last: str) -> None:
+    production(Version(1))
+    given = fallback.without_newer(fallback.answer(KNOWN), KNOWN, "a.csv is cut off.", pd.Timestamp(now, tz="UTC"))
+    assert (given.source, given.table.index[-1]) == ("production", KNOWN.outlook.index[-1])
+    assert given.late.index.equals(pd.date_range("2014-03-29 00:00", last, freq="1h", tz="UTC", unit="us"))
+    last_day = KNOWN.table["wind_GW"].iloc[-24:].to_numpy()
+    np.testing.assert_allclose(given.late["wind_GW"], np.resize(last_day, len(given.late)))
+    assert given.why == ("The newer data were refused; this is from those before. a.csv is cut off.",)

@@ -51,7 +51,7 @@ def test_who_has_forecast_in_place_of_production_is_said_with_hours_and_time():
     rows = pd.concat([naive.groupby("target").tail(24), earlier, make_predictions(hours=1)])
     first, second = notices.substitutes(rows, Production())
     assert first == (
-        "Version 3 could not be loaded: of 1 July 2016, 00:00 UTC to 1 July 2016, 23:00 UTC there are forecasts of the "
+        "Version 3 could not forecast: of 1 July 2016, 00:00 UTC to 1 July 2016, 23:00 UTC there are forecasts of the "
         "earlier version 2 instead, issued 5 July 2016, 06:15 UTC."
     )
     assert "of 2 July 2016, 00:00 UTC to 2 July 2016, 23:00 UTC there are forecasts of the naive baseline" in second
@@ -63,7 +63,7 @@ def test_a_version_promoted_since_is_not_said_to_have_failed():
     rows = make_predictions("naive", None)
     for production in (Production(promoted_at="2016-07-05T06:16Z"), None):
         (words,) = notices.substitutes(rows, production)
-        assert words.startswith("No version in Production could be loaded") and "3" not in words.partition(":")[0]
+        assert words.startswith("No version in Production could forecast") and "3" not in words.partition(":")[0]
     assert notices.substitutes(rows, None, GERMAN)[0].startswith("Keine Version in Produktion")
 
 

@@ -39,6 +39,7 @@ CASES = {
     "nothing stands": (None, (PRODUCTION, 2, RECORDED), True),
     "the naive baseline where nothing stands": (None, (NAIVE, None, AHEAD), True),
     "production, of what a stand-in has said": ((EARLIER_VERSION, 1, RECORDED), (PRODUCTION, 2, RECORDED), True),
+    "production, of what the naive baseline has said": ((NAIVE, None, AHEAD), (PRODUCTION, 2, AHEAD), True),
     "production, of what another version has said": ((PRODUCTION, 3, RECORDED), (PRODUCTION, 2, RECORDED), True),
     "a stand-in, of what production has said": ((PRODUCTION, 2, RECORDED), (EARLIER_VERSION, 1, RECORDED), False),
     "a stand-in, with newer weather": ((PRODUCTION, 2, AHEAD), (EARLIER_VERSION, 1, AHEAD), True),

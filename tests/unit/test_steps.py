@@ -1,4 +1,4 @@
-"""How a pipeline learns that a step, which is a process of its own, has failed by something that passes."""
+"""How a pipeline learns why a step, which is a process of its own, has failed, and whether that passes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from dsgo import steps
+from dsgo import steps, tags
 from dsgo.errors import StepError
 from dsgo.ingredients import Step
 
@@ -28,8 +28,11 @@ main(step)
 """
 
 
-@pytest.mark.parametrize(("kind", "transient"), [("store", True), ("data", False)])
-def test_a_failed_step_says_whether_it_may_be_tried_again(tmp_path, monkeypatch, kind, transient):
+@pytest.mark.parametrize(
+    ("kind", "transient", "said"),
+    [("store", True, "FTP store 127.0.0.1, path '/artifacts': is gone"), ("data", False, "a.csv: is empty")],
+)
+def test_a_failed_step_says_why_and_whether_it_may_be_tried_again(tmp_path, monkeypatch, kind, transient, said):
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     for name in steps.thread_limits(1):  # a step sets them for itself
@@ -45,4 +48,6 @@ def test_a_failed_step_says_whether_it_may_be_tried_again(tmp_path, monkeypatch,
     with pytest.raises(StepError) as failed:
         steps.run_step(step, {}, experiment_id=experiment, collection="toy", parent="", env_manager="local", at_once=1)
     assert failed.value.transient is transient
+    (run,) = mlflow.MlflowClient().search_runs([experiment])
+    assert (run.info.status, run.data.tags[tags.NOTE]) == ("FAILED", said)
     assert "DSGO_FAILURE_FILE" not in os.environ

@@ -11,7 +11,7 @@ import requests
 import toy_collection
 from mlflow.exceptions import ExecutionException, MlflowException
 
-from dsgo import command, flow
+from dsgo import command, failure, flow
 from dsgo.errors import DatabaseError, DataError, GateError, NoProductionModel, SourceError, StepError, StoreError
 from dsgo.ftp_connection import InsecureServer, LoginRefused, ServerGone, TransferFailed
 from dsgo.ftp_transfer import NoSuchFile, NotVerified
@@ -71,16 +71,17 @@ def test_what_passes_by_itself(error, cause, expected, hidden):
     assert is_transient(raised(error, cause, hidden=hidden)) is expected
 
 
-@pytest.mark.parametrize(("cause", "noted"), [(ConnectionResetError(), True), (ftplib.error_perm("550"), False)])
-def test_a_step_tells_its_pipeline(tmp_path, monkeypatch, cause, noted):
+@pytest.mark.parametrize(("cause", "transient"), [(ConnectionResetError(), True), (ftplib.error_perm("550"), False)])
+def test_a_step_tells_its_pipeline(tmp_path, monkeypatch, cause, transient):
     monkeypatch.setenv("DSGO_FAILURE_FILE", str(tmp_path / "noted"))
+    assert failure.told(tmp_path / "noted") == failure.Failure()
 
     def step() -> None:
         raise raised(store_error(), cause)
 
     with pytest.raises(SystemExit, match="Error: FTP store"):
         command.main(step)
-    assert (tmp_path / "noted").exists() is noted
+    assert failure.told(tmp_path / "noted") == failure.Failure(str(store_error()), transient)
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
-from dsgo import collection, flow, ingredients, pipeline, reuse, tags
+from dsgo import collection, flow, ingredients, pipeline, predictions, reuse, tags
+from dsgo.settings import load, prepare
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TUNED = ("gradient_boosting", "keras_mlp", "linear_regression", "random_forest")
@@ -241,3 +243,22 @@ def test_before_the_first_step_has_run_the_rest_names_its_own_changes_too(tree):
     assert why["process_data"] == ("dsgo/cleaning.py has changed",)
     assert why["kernel_ridge"] == ("kernel_ridge.py has changed", "after process_data")
     assert why["random_forest"] == ("after process_data",)
+
+
+def forecasts(hours: int) -> pd.DataFrame:
+    index = pd.date_range("2015-07-01", periods=hours, freq="1h", tz="UTC", unit="us")
+    values = {"forecast": 2.0, "p10": 1.0, "p90": 3.0, "source": predictions.PRODUCTION, "version": 1}
+    values |= {"target": "wind_GW", "data_digest": "d", "synthetic": True}
+    return pd.DataFrame({"utc_timestamp": index}).assign(**values)
+
+
+def test_predictions_that_the_database_has_lost_are_made_again(tree):
+    prepare(load())
+    (run,) = (run for run in tree.store.runs.values() if run.data.tags[tags.STEP] == "predict")
+    predictions.record("wind_solar", forecasts(3), "before")
+    run.data.tags[tags.RECORDED] = str(predictions.additions("wind_solar"))
+    assert run_all(tree) == {}
+    for lost in load().home.glob("dsgo.db*"):
+        lost.unlink()
+    predictions.record("wind_solar", forecasts(2), "of an older backup")
+    assert run_all(tree) == {"predict": f"the database has lost predictions since run {run.info.run_id}"}

@@ -9,7 +9,6 @@ Fails when: the dataset cannot be read, or a limit is missing. An alarm is no fa
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +17,7 @@ import pandas as pd
 import yaml
 from mlflow.exceptions import MlflowException
 
-from dsgo import findings, registry, tags, watch_shown
+from dsgo import findings, registry, step_run, tags, watch_shown
 from dsgo.command import main
 from dsgo.errors import DataError, NoProductionModel, SettingError, StoreError
 from dsgo.findings import Checked, Finding
@@ -38,18 +37,7 @@ def monitor() -> None:
     options = options.parse_args()
     limits, now = parse_rules(options.rules), parse_time(options.now)
     dataset = read_dataset(options.dataset)
-    if mlflow.active_run() is None:
-        mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else "monitor")
-    mlflow.set_tags(
-        {
-            tags.COLLECTION: dataset.collection,
-            tags.STEP: "monitor",
-            tags.DATA_DIGEST: dataset.sha256,
-            tags.DATASET: options.dataset,
-            tags.SYNTHETIC: str(dataset.synthetic).lower(),
-            tags.CODE_VERSION: tags.code_version(),
-        }
-    )
+    step_run.begin("monitor", dataset, options.dataset)
     production, of_version = version_and_findings(dataset, limits)
     of_data, usual = watch_data(dataset, production.trained_to if production else None, limits)
     found = [watch_clock(dataset, now, limits), *of_data, *of_version]
@@ -66,7 +54,7 @@ def monitor() -> None:
     findings.record(Checked(dataset.collection, run_id, dataset.sha256, dataset.synthetic, version), found)
     mlflow.set_tags(
         {
-            "mlflow.note.content": watch_shown.note(found),
+            tags.NOTE: watch_shown.note(found),
             tags.ALARMS: ", ".join(watch_shown.name(one) for one in found if one.alarm),
             tags.CHAMPION: production.run_id if production else "",
         }

@@ -1,7 +1,8 @@
 """Forecast every hour that the version in Production has not learned from, and record what is new.
 
 Reads: a dataset with its outlook, the registry, the ledger. If Production cannot be used, the last good version answers, else the
-    naive baseline (`dsgo.fallback`); every row says which.
+    naive baseline (`dsgo.fallback`); every row says which. Where newer data were refused, the naive baseline also forecasts the
+    hours that the dataset knows no weather of.
 Writes: rows of the table `predictions`, in one transaction; a run with the same rows in the folder `predictions` (CSV, Parquet,
     a picture of each target), counts of new and unchanged rows, and who has answered and why.
 Fails when: the dataset, the tracking server or the database cannot be reached. Rows issued before stay.
@@ -11,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
 import pandas as pd
 
-from dsgo import predictions, tags
+from dsgo import predictions, step_run, tags
 from dsgo.command import main
-from dsgo.fallback import Answer, answer
+from dsgo.fallback import Answer, answer, without_newer
 from dsgo.figures import describe, png
 from dsgo.predictions import EARLIER_VERSION, KEY, NAIVE, PRODUCTION
 from dsgo.tables import Dataset, read_dataset
@@ -34,43 +34,47 @@ def predict() -> None:
     """Parse, ask, keep what is worth recording, log, record."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--dataset", required=True, help="URI of a dataset, runs:/<run id>/dataset")
+    options.add_argument(
+        "--refused", default="", help="why there are no newer data: the hours after these are forecast too"
+    )
     options = options.parse_args()
     dataset = read_dataset(options.dataset)
-    if mlflow.active_run() is None:
-        mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else "predict")
-    mlflow.set_tags(
-        {
-            tags.COLLECTION: dataset.collection,
-            tags.STEP: "predict",
-            tags.DATA_DIGEST: dataset.sha256,
-            tags.DATASET: options.dataset,
-            tags.SYNTHETIC: str(dataset.synthetic).lower(),
-            tags.CODE_VERSION: tags.code_version(),
-        }
-    )
+    step_run.begin("predict", dataset, options.dataset)
     given = answer(dataset)
+    if options.refused:
+        given = without_newer(given, dataset, options.refused, pd.Timestamp.now("UTC"))
     for sentence in given.why:
         print(sentence, flush=True)
     rows = worth_recording(all_rows(given, dataset), dataset)
     log(rows, given, dataset)
     new = predictions.record(dataset.collection, rows.drop(columns="hindcast"), mlflow.active_run().info.run_id)
-    mlflow.log_metrics({"rows_new": new, "rows_unchanged": len(rows) - new, "hours_ahead": len(dataset.outlook)})
+    ahead = len(dataset.outlook) + len(given.late)
+    mlflow.log_metrics({"rows_new": new, "rows_unchanged": len(rows) - new, "hours_ahead": ahead})
     print(f"{new:,} rows are new, {len(rows) - new:,} are as they were", flush=True)
-    used = given.version.run_id if given.source == PRODUCTION else ""
-    mlflow.set_tags({tags.CHAMPION: used, tags.SOURCE: given.source, tags.OUTPUT_DIGEST: digest(rows)})
+    used = given.version.run_id if given.source == PRODUCTION and not options.refused else ""
+    mlflow.set_tags(
+        {
+            tags.CHAMPION: used,
+            tags.SOURCE: given.source,
+            tags.RECORDED: str(predictions.additions(dataset.collection)),
+            tags.OUTPUT_DIGEST: digest(rows),
+        }
+    )
 
 
 def all_rows(given: Answer, dataset: Dataset) -> pd.DataFrame:
-    """What a source forecasts, as rows to record, with `hindcast`: by the twin, of hours before the version was made.
+    """What is forecast, as rows to record, with `hindcast`: by the twin, of hours before the version was made.
 
     These, of the version's window, are out of sample too, and all there is before the first new data come.
     """
     version, made_of = given.version, {"data_digest": dataset.sha256, "synthetic": dataset.synthetic, "hindcast": False}
+    parts = [long(given.late, dataset, source=NAIVE, version=pd.NA, **made_of)]
     if version is None:
-        return long(given.table, dataset, source=given.source, version=pd.NA, **made_of)
+        parts.append(long(given.table, dataset, source=given.source, version=pd.NA, **made_of))
+        return joined(parts)
     made_of["synthetic"] |= version.synthetic
     told_by = {"source": given.source, "version": version.version}
-    parts = [long(given.table, dataset, **told_by, **made_of)]
+    parts.append(long(given.table, dataset, **told_by, **made_of))
     try:
         window = version.window().drop(columns=dataset.targets)
     except Exception as error:  # the store's or pandas': these rows are a surplus, the others come in any case
@@ -79,6 +83,11 @@ def all_rows(given: Answer, dataset: Dataset) -> pd.DataFrame:
         window = window.rename(columns={f"{target}_forecast": target for target in dataset.targets})
         made_of = {"data_digest": version.data_digest, "synthetic": version.synthetic, "hindcast": True}
         parts.append(long(window, dataset, **told_by, **made_of))
+    return joined(parts)
+
+
+def joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of all; columns of an empty one have no types."""
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
 
@@ -120,8 +129,10 @@ def log(rows: pd.DataFrame, given: Answer, dataset: Dataset) -> None:
     said = f"{len(given.table):,} hours after what it has learned from{ahead}"
     if not len(given.table):
         said = "nothing to forecast: it has learned from every hour, and there is no weather ahead"
+    if len(given.late):
+        said += f"; the naive baseline: {len(given.late):,} hours after all that is known"
     print(f"{name}: {said}", flush=True)
-    mlflow.set_tag("mlflow.note.content", "\n\n".join([f"**{name}**: {said}", *given.why]))
+    mlflow.set_tag(tags.NOTE, "\n\n".join([f"**{name}**: {said}", *given.why]))
     with TemporaryDirectory(prefix="dsgo-predict-") as folder:
         path = Path(folder)
         rows.to_csv(path / "predictions.csv", index=False)

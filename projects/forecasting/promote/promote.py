@@ -11,7 +11,6 @@ Fails when: there is no candidate, or candidates cannot be judged for a reason t
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from dsgo import decision, ledger, promotion, registry, tags
+from dsgo import decision, ledger, promotion, registry, step_run, tags
 from dsgo.bootstrap import BLOCK_DAYS
 from dsgo.command import main
 from dsgo.errors import GateError, NoProductionModel, SettingError
@@ -46,26 +45,17 @@ def promote() -> None:
     options.add_argument(
         "--level", default=PROD, help="DEV: what passes becomes challenger; PROD: it goes to Production"
     )
-    options.add_argument("--part", default="", help="of the data, such as a year, whose model stays registered in any case")
+    options.add_argument(
+        "--part", default="", help="of the data, such as a year, whose model stays registered in any case"
+    )
     options.add_argument("--give-up", default="", help="number of the version in Production, if its files are lost")
     options = options.parse_args()
     if options.level not in (DEV, PROD):
         raise SettingError("level", options.level, f"{DEV} or {PROD}")
     rules = parse_rules(options.rules)
     dataset = read_dataset(options.dataset)
-    if mlflow.active_run() is None:
-        mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else "promote")
-    mlflow.set_tags(
-        {
-            tags.COLLECTION: dataset.collection,
-            tags.STEP: "promote",
-            tags.DATA_DIGEST: dataset.sha256,
-            tags.DATASET: options.dataset,
-            tags.SYNTHETIC: str(dataset.synthetic).lower(),
-            tags.CODE_VERSION: tags.code_version(),
-            tags.LEVEL: options.level,
-        }
-    )
+    step_run.begin("promote", dataset, options.dataset)
+    mlflow.set_tags({tags.LEVEL: options.level})
     for sentence in promotion.repair(dataset.collection):
         print(sentence, flush=True)
     # Before the ledger is read: a rollback in between is then either in the ledger, or has changed what is replaced.
@@ -167,7 +157,7 @@ def show(verdicts: Sequence[Verdict], champion: Champion | None, dataset: Datase
         picture = (path / "difference.png").read_bytes() if last.comparison else None
         (path / "decision.html").write_text(decision.page(verdicts, last.reason, facts, picture), encoding="utf-8")
         mlflow.log_artifacts(folder, "gate")
-    mlflow.set_tag("mlflow.note.content", decision.note(verdicts, last.reason))
+    mlflow.set_tag(tags.NOTE, decision.note(verdicts, last.reason))
 
 
 def act(verdicts: Sequence[Verdict], champion: Champion | None, dataset: Dataset, level: str) -> None:
