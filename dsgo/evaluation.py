@@ -54,11 +54,12 @@ def plan(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> tuple[list[Fold], 
     folds = [Fold(f"fold{number}", *span) for number, span in enumerate(spans[:-1], start=1)]
     window, edge = Fold("window", *spans[-1]), edges[0]
     least_days = info["backtest"].get("least_days", YEAR_DAYS)
+    least = "a year" if least_days == YEAR_DAYS else f"{least_days} days"
     if edge - index[0] < pd.Timedelta(days=least_days):
         raise DataError(
             info["source"]["name"],
             f"has rows from {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, too few to score a model fairly: the first fold "
-            f"starts at {edge:%Y-%m-%d} and needs {'a year' if least_days == YEAR_DAYS else f'{least_days} days'} of rows before it.",
+            f"starts at {edge:%Y-%m-%d} and needs {least} of rows before it.",
             "Bring a longer table, or set fewer or shorter folds in collection.yaml.",
         )
     return folds, window
