@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from dsgo import dagster_home, executors, step_logs, tags
 from dsgo.collection import Collection
@@ -27,6 +28,7 @@ from dsgo.transient import is_transient
 if TYPE_CHECKING:  # MLflow takes seconds to import
     from mlflow.entities import Run
 
+PARTITION = PARTITION_NAME_TAG  # of a run of Dagster: the part of the data that it is for
 ENV_MANAGER = "local"  # the locked environment; single projects can be run in environments of their own
 TRAINING, PRODUCTION, VALIDATION = "training", "production", "validation"
 LEARNING = "learning"  # of a collection with parts: a training up to the gate, which has to see them in their order

@@ -22,7 +22,8 @@ class Hours:
 
     Args:
         index: the hours, with a time zone.
-        info: `Dataset.info`: `frequency` (hourly if absent), `timezone`, `location`, and whether the inputs are late in summer time.
+        info: `Dataset.info`: `frequency` (hourly if absent), `timezone`, `location`, and whether the inputs are late in
+            summer time.
     """
 
     def __init__(self, index: pd.DatetimeIndex, info: Mapping[str, Any]) -> None:

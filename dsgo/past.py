@@ -16,7 +16,7 @@ class Past:
     _found: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     def lag(self, values: np.ndarray, lag_s: int) -> np.ndarray:
-        """`values`, shape (…, n), of `lag_s` seconds earlier (later if negative), or the row's own where the table has no such row."""
+        """`values`, shape (…, n), of `lag_s` seconds earlier (later if negative), or the row's own where there is no such row."""
         return values[..., self._once("lag", lag_s, self._rows_before)]
 
     def means(self, values: np.ndarray, spans_hours: Sequence[int]) -> list[np.ndarray]:

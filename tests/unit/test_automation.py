@@ -157,7 +157,8 @@ def test_a_part_of_the_data_reaches_its_steps(in_parts, monkeypatch):
     monkeypatch.setattr(flow, "_run", run)
     with dg.DagsterInstance.ephemeral() as instance:
         job = in_parts.defs.resolve_job_def("training")
-        assert job.execute_in_process(instance=instance, partition_key="2014").success
+        tags = {flow.PARENT: "0" * 32}
+        assert job.execute_in_process(instance=instance, partition_key="2014", tags=tags).success
     assert {step.part for step in given.values()} == {"2014"}
     assert given["left"].parameters["part"] == "2014"
     assert given.keys() == {"source", "left", "right", "end"}

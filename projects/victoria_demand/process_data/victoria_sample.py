@@ -1,4 +1,4 @@
-"""A generated sample of half-hourly demand and temperature in Victoria, laid out as the recorded file; nothing in it was recorded.
+"""A generated sample of half-hourly demand and temperature in Victoria, laid out as the recorded file, and not recorded.
 
 Temperature is a yearly and a daily cycle and spells of weather, with hot spells in summer. Demand follows clocks, calendar and
 temperature: a day of work or rest by local time, hot water that is heated at night by clocks which know no daylight saving,
