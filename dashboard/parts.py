@@ -41,8 +41,9 @@ SIGNS = {FRESH: "●", AGEING: "▲", OLD: "■"}  # a light is told by its shap
 
 
 def sentence(words: str) -> html.P:
-    """Says in words why there is nothing else."""
-    return html.P(words, className="sentence")
+    """Says in words why there is nothing else; what stands between backquotes is a command."""
+    parts = words.split("`")
+    return html.P([html.Code(part) if place % 2 else part for place, part in enumerate(parts)], className="sentence")
 
 
 def heading(title: str, production: Any) -> html.Div:

@@ -73,8 +73,9 @@ def _watch(watch: Watch | None, collection: Collection) -> Iterator[Any]:
         yield sentence("Loading …")
         return
     if watch.newest.empty:
-        command = html.Code(f"make monitor COLLECTION={collection.name}")
-        yield html.P(["Nothing has been checked yet. ", command, " looks at the newest data."], className="sentence")
+        yield sentence(
+            f"Nothing has been checked yet. `make monitor COLLECTION={collection.name}` looks at the newest data."
+        )
     else:
         yield from _newest_check(watch.newest)
     if watch.remedy:
