@@ -42,8 +42,7 @@ def plan(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> tuple[list[Fold], 
     Raises:
         DataError: less than a year of rows, or `backtest.least_days`, would be left for the first fold's training.
     """
-    zone = info["timezone"] if info.get("months_by") == "local" else "UTC"
-    end = (index[-1] + pd.Timedelta(info["frequency"])).tz_convert(zone)
+    end = (index[-1] + pd.Timedelta(info["frequency"])).tz_convert(month_zone(info))
     if not end.is_month_start or end != end.normalize():
         end = end.normalize().replace(day=1)  # a month that is not complete stays out of the scores
     starts = [end - pd.DateOffset(months=info["window"]["months"])]
@@ -63,6 +62,11 @@ def plan(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> tuple[list[Fold], 
             "Bring a longer table, or set fewer or shorter folds in collection.yaml.",
         )
     return folds, window
+
+
+def month_zone(info: Mapping[str, Any]) -> str:
+    """The time zone by which a dataset's months begin and end."""
+    return info["timezone"] if info.get("months_by") == "local" else "UTC"
 
 
 def naive(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dsgo.collection import columns_of
-from dsgo.evaluation import score_target
+from dsgo.evaluation import month_zone, score_target
 from dsgo.features import Features
 from dsgo.seasons import SEASONS
 from dsgo.sun import sine_of_elevation
@@ -73,7 +73,7 @@ class Regime:
 
 
 def _month(rows: Rows) -> np.ndarray:
-    return rows.index.strftime("%Y-%m").to_numpy(dtype=object)  # UTC, as the folds are
+    return rows.index.tz_convert(month_zone(rows.info)).strftime("%Y-%m").to_numpy(dtype=object)  # as the folds are
 
 
 def _season(rows: Rows) -> np.ndarray:

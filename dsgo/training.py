@@ -18,7 +18,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from dsgo import diagnostics, explain, step_run, tags
-from dsgo.evaluation import Fold, naive, plan, score_predictions
+from dsgo.evaluation import Fold, month_zone, naive, plan, score_predictions
 from dsgo.forecaster import Forecaster
 from dsgo.regimes import key_figures, score_regimes
 from dsgo.served import ServedForecaster, example, requirements, signature
@@ -56,7 +56,7 @@ class Training:
         parts = []
         for fold, predictions in self.by_fold(regressor):
             parts.append(predictions)
-            print(f"back-test {fold.start:%Y-%m} to {fold.end:%Y-%m}: {self._rmse(predictions)}", flush=True)
+            print(f"back-test {self._months(fold)}: {self._rmse(predictions)}", flush=True)
         predictions = pd.concat(parts)
         return predictions, score_predictions(predictions, self.targets, "backtest", self.full_scale)
 
@@ -78,7 +78,7 @@ class Training:
         past, metrics = backtest
         twin, window = self._fit_and_forecast(regressor, self.window, past)
         metrics = metrics | score_predictions(window, self.targets, "window", self.full_scale)
-        print(f"window {self.window.start:%Y-%m} to {self.window.end:%Y-%m}: {self._rmse(window)}", flush=True)
+        print(f"window {self._months(self.window)}: {self._rmse(window)}", flush=True)
         model = self.fit(regressor, self.table).calibrate(pd.concat([past.drop(columns="fold"), window]), self.table)
         print("logging the model and its evidence", flush=True)
         mlflow.log_params(dict(settings))
@@ -105,6 +105,11 @@ class Training:
         predictions = test[self.targets].join(forecaster.forecast(with_history).loc[test.index])
         baseline = naive(self.table, self.targets, test.index, self.info["naive"]["lag"])
         return forecaster, predictions.join(baseline.add_suffix("_naive"))
+
+    def _months(self, fold: Fold) -> str:
+        """`2016-01 to 2016-07`, the last one left out; then what is known of the target when it is forecast, if that is told."""
+        start, end = (moment.tz_convert(month_zone(self.info)) for moment in (fold.start, fold.end))
+        return f"{start:%Y-%m} to {end:%Y-%m}" + (f", {self.info['horizon']}" if "horizon" in self.info else "")
 
     def _rmse(self, predictions: pd.DataFrame) -> str:
         metrics = score_predictions(predictions, self.targets, "", self.full_scale)
