@@ -40,7 +40,7 @@ def test_where_that_fails_too_it_is_said_and_the_job_ends_on_its_own_error(monke
         raise error
 
     monkeypatch.setattr(stopgap, "predict", predict)
-    assert pipeline._predict_all_the_same(steps("predict")[0], "wind_solar", {}) == []
+    pipeline._predict_all_the_same(steps("predict")[0], "wind_solar", {})
     assert f"No predictions from earlier data either: {error}" in capsys.readouterr().out
 
 
