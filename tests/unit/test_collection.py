@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dsgo import collection
 from dsgo.collection import find, load, translated
 from dsgo.errors import DataError, DSGoError
 
@@ -13,11 +14,11 @@ SHIPPED = CHECKOUT / "projects" / "wind_solar" / "collection.yaml"
 
 
 def test_the_shipped_collection_names_its_columns_and_units():
-    collection = find("wind_solar", CHECKOUT)
-    assert collection.targets == ["solar_GW", "wind_GW"]
-    assert collection.inputs == ["windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
-    assert [collection.unit(name) for name in collection.columns] == ["GW", "GW", "m/s", "°C", "W/m²", "W/m²"]
-    assert collection.experiment == "predicting_wind_solar"
+    found = find("wind_solar", CHECKOUT)
+    assert found.targets == ["solar_GW", "wind_GW"]
+    assert found.inputs == ["windspeed", "temperature", "rad_horizontal", "rad_diffuse"]
+    assert [found.unit(name) for name in found.columns] == ["GW", "GW", "m/s", "°C", "W/m²", "W/m²"]
+    assert found.experiment == "predicting_wind_solar"
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -41,6 +42,10 @@ def changed(tmp_path, change):
         (lambda c: c["dataset"]["location"].update(latitude="north"), r"dataset\.location\.latitude: 'north' is of"),
         (lambda c: c["dataset"].update(timezone="Europe/Bonn"), r"dataset\.timezone: 'Europe/Bonn' is no time zone"),
         (lambda c: c["dataset"].update(inputs_late_in_summer_time="1h"), r"summer_time: '1h' must be true or false"),
+        (lambda c: c["dataset"].update(inputs_known_ahead="yes"), r"inputs_known_ahead: 'yes' must be true or false"),
+        (lambda c: c["dataset"].update(level="rising"), r"dataset\.level: 'rising' must be growing or constant"),
+        (lambda c: c["dataset"].update(months_by="utc"), r"dataset\.months_by: 'utc' must be UTC or local"),
+        (lambda c: c["dataset"].update(horizon="week"), r"dataset\.horizon: 'week' must be month ahead or day ahead"),
         (lambda c: c["dataset"]["window"].update(months=0), r"dataset\.window\.months: must be 1 or more"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].pop("unit"), r"dataset\.columns\.wind_GW\.unit is missing"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].update(role="output"), r"wind_GW\.role: 'output' must be one of"),
@@ -65,6 +70,20 @@ def test_a_wrong_file_is_refused_by_file_and_key(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "values"), collection.OPTIONS.items())
+def test_every_value_that_an_option_may_have_is_taken(tmp_path, key, values):
+    for value in values:
+        assert load(changed(tmp_path, lambda c, value=value: c["dataset"].update({key: value}))).dataset[key] == value
+
+
+def test_columns_of_the_calendar_are_neither_forecast_nor_forecast_from():
+    for name in ("victoria_demand", "victoria_demand_day_ahead"):
+        found = find(name, CHECKOUT)
+        shown = collection.columns_of(found.dataset, "calendar")
+        assert shown == ["workday", "holiday", "school_holiday", "year_end_break", "clock_change"]
+        assert [*found.targets, *found.inputs, *shown] == list(found.columns)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,52 @@ def test_too_short_a_table_is_refused_by_name():
         plan(index, INFO)
 
 
+LOCAL = {
+    "frequency": "30min",
+    "timezone": "Australia/Melbourne",
+    "months_by": "local",
+    "window": {"months": 1},
+    "backtest": {"folds": 4, "months": 1, "least_days": 180},
+    "source": {"name": "some.csv"},
+}
+
+
+def half_hours(start: str, end: str) -> pd.DatetimeIndex:
+    """All that start from `start` on and before `end`, local times."""
+    zone = LOCAL["timezone"]
+    index = pd.date_range(pd.Timestamp(start, tz=zone), pd.Timestamp(end, tz=zone), freq="30min", inclusive="left")
+    return index.tz_convert("UTC")
+
+
+def test_months_of_local_clocks_begin_when_they_do_there_before_and_after_a_change():
+    folds, window = plan(half_hours("2013-01-01", "2014-01-01"), LOCAL)
+    spans = [*folds, window]
+    assert [str(span.start) for span in spans] == [
+        "2013-07-31 14:00:00+00:00",
+        "2013-08-31 14:00:00+00:00",
+        "2013-09-30 14:00:00+00:00",
+        "2013-10-31 13:00:00+00:00",  # clocks were put forward on 6 October
+        "2013-11-30 13:00:00+00:00",
+    ]
+    assert [span.end for span in spans] == [*(span.start for span in spans[1:]), pd.Timestamp("2013-12-31T13:00Z")]
+    by_utc, _ = plan(half_hours("2013-01-01", "2014-02-01"), {**LOCAL, "months_by": "UTC"})
+    assert [f"{fold.start:%m-%d %H:%M}" for fold in by_utc] == [f"{month:02}-01 00:00" for month in (8, 9, 10, 11)]
+
+
+@pytest.mark.parametrize("end", ["2014-01-31 23:30", "2014-01-01 00:30", "2014-01-02"])
+def test_a_local_month_that_is_not_complete_stays_out_of_the_window(end):
+    assert plan(half_hours("2013-01-01", end), LOCAL)[1].end == pd.Timestamp("2013-12-31T13:00Z")
+
+
+def test_a_collection_says_how_many_days_the_first_fold_needs():
+    year = half_hours("2013-01-01", "2014-01-01")  # 212 days before August
+    assert plan(year, {**LOCAL, "backtest": {**LOCAL["backtest"], "least_days": 212}})
+    with pytest.raises(DataError, match=r"some\.csv: .*2013-07-31 and needs 213 days of rows before it"):
+        plan(year, {**LOCAL, "backtest": {**LOCAL["backtest"], "least_days": 213}})
+    with pytest.raises(DataError, match=r"needs a year of rows before it"):
+        plan(year, {**LOCAL, "backtest": {"folds": 4, "months": 1}})
+
+
 def test_scores_by_hand():
     scores = score(np.array([1.0, 2.0, 3.0, 6.0]), np.array([2.0, 2.0, 3.0, 3.0]), full_scale=8.0)
     assert scores["mae"] == pytest.approx(1.0)

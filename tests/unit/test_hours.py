@@ -53,3 +53,14 @@ def test_inputs_late_in_summer_time_are_of_the_hour_before(unit):
     late, sine, _ = hours(index, late=False).of_weather
     assert not late.any()
     np.testing.assert_array_equal(sine, own)
+
+
+def test_the_sun_is_that_of_the_middle_of_each_interval_however_long_it_is():
+    index = pd.date_range("2014-01-01", "2014-12-31", freq="30min", tz="UTC")
+    of_half_hours = Hours(index, {"frequency": "30min", "timezone": "Europe/Berlin", "location": PLACE})
+    assert of_half_hours.step_s == 1800
+    middle = sine_of_elevation(index - pd.Timedelta("15min"), **PLACE)  # which takes each for an hour
+    np.testing.assert_allclose(of_half_hours.sine, middle, rtol=1e-12)
+    np.testing.assert_allclose(of_half_hours.clear_sky_W_m2, clear_sky_irradiance(middle), rtol=1e-12)
+    whole = Hours(index, {"frequency": "1h", "timezone": "Europe/Berlin", "location": PLACE})
+    np.testing.assert_array_equal(whole.sine, hours(index).sine)  # hours, where nothing is said

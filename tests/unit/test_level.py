@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sample_datasets import dataset
+from sklearn.linear_model import LinearRegression
 
+from dsgo.forecaster import Forecaster
 from dsgo.level import LONGEST_DRIFT_DAYS, fit_level
 
 
@@ -58,3 +61,18 @@ def test_too_short_a_record_has_no_growth(hours):
     short = slice(0, 24 * 100)
     level = fit_level(index[short], ((1 + years(index)) * (5 + wind + noise))[short], wind[short, None])
     assert (level.at(index) == 1.0).all()
+
+
+def test_where_a_collection_says_so_the_level_is_one_at_all_times():
+    """Of a target that grows by a third a year: the level of a collection that says nothing follows it."""
+    data = dataset("2013-01-01", "2014-07-01")
+    growth = 1 + years(data.table.index) / 3
+    table = data.table.assign(**{target: data.table[target] * growth for target in data.targets})
+    later = table.index[[0, 5000, -1]].append(table.index[[-1]] + pd.Timedelta("400D"))
+    levels = {}
+    for level in ("constant", "growing"):
+        forecaster = Forecaster({**data.info, "level": level}, LinearRegression()).fit(table)
+        forecast = forecaster.forecast(table.iloc[:1][data.inputs].set_axis(later[-1:]))
+        levels[level] = [*forecaster.levels[0].at(later), forecast["solar_GW_level"].iloc[0]]
+    assert levels["constant"] == [1.0] * 5
+    assert levels["growing"][2] > 1.2 * levels["growing"][0]

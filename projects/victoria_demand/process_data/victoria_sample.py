@@ -54,7 +54,7 @@ def sample(seed: int = SEED) -> pd.DataFrame:
 
 def _temperature(utc: pd.DatetimeIndex, draws: np.random.Generator) -> np.ndarray:
     """Air temperature in °C."""
-    summer = np.cos(2 * np.pi * (utc.dayofyear.to_numpy() - 25) / 365.25)  # 1 in late January
+    summer = np.cos(2 * np.pi * (utc.day_of_year.to_numpy() - 25) / 365.25)  # 1 in late January
     hour = (utc.hour + utc.minute / 60).to_numpy() + LONGITUDE / 15
     day = np.cos(2 * np.pi * (hour - 15) / 24) + 0.2 * np.cos(4 * np.pi * (hour - 15) / 24)
     spells = _process(draws, len(utc), slow=48 * 1.4, fast=12)
@@ -70,7 +70,7 @@ def _demand(
     days = pd.DatetimeIndex(local.date)
     monthday = days.month * 100 + days.day
     broken = np.where((monthday >= 1227) | (monthday <= 106), 0.75, 0.0) + np.where(monthday == 1224, 0.4, 0.0)
-    rest = np.where(days.dayofweek == 6, 1.0, np.where(days.dayofweek == 5, 0.8, 0.0))
+    rest = np.where(days.day_of_week == 6, 1.0, np.where(days.day_of_week == 5, 0.8, 0.0))
     rest = np.maximum.reduce([rest, broken, np.array([day in public for day in local.date], float)])
     hour = (local.hour + local.minute / 60).to_numpy()
     shape = (1 - rest) * np.interp(hour, HOURS, AT_WORK) + rest * np.interp(hour, HOURS, AT_REST)
