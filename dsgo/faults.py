@@ -44,7 +44,7 @@ def faults(
     """
     newest = np.asarray(table.index > table.index[-1] - pd.Timedelta(days=newest_days))
     found = [_missing(table.index, newest, info, newest_days, missing_hours)]
-    for name in info["columns"]:
+    for name in (*columns_of(info, "target"), *columns_of(info, "input")):  # a calendar has no sensor
         found.append(_stuck(table[name], newest, training, info))
         by_season = usual[name, False]
         if by_season is not None:

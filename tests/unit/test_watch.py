@@ -154,6 +154,8 @@ def demand() -> Dataset:
 
 def test_demand_and_temperature_by_half_hours_are_watched_alike() -> None:
     whole = demand()
+    calendar = {"workday": {"role": "calendar", "unit": "1", "minimum": 0, "maximum": 1}}  # stands still for weeks, and may
+    whole = Dataset(whole.table.assign(workday=1.0), {**whole.info, "columns": {**whole.info["columns"], **calendar}})
     trained_to = pd.Timestamp("2013-12-31 23:30", tz="UTC")
 
     def found(rows: pd.DataFrame) -> list[str]:
