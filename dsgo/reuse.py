@@ -13,6 +13,8 @@ from dsgo import ingredients, ledger, manifest, tags
 from dsgo.errors import DatabaseError
 from dsgo.ingredients import Step
 
+GATE = "promote"  # the step
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -91,20 +93,34 @@ def _unusable(client: MlflowClient, run: Run, runs: Mapping[str, Run]) -> tuple[
 
 
 def _champion_stands(client: MlflowClient, run: Run) -> bool:
-    """Whether what a gate's run has left as champion is champion still. Other steps' runs do not care.
+    """Whether what a gate's run has left as champion, or another step has used, is champion still. Others do not care.
 
-    Of a part of the data that others came after, it is enough that it has been and nobody has taken it back.
+    Of a part of the data that others came after, it is enough that it has been and nobody has taken it back; and, for what
+    comes after the gate, that the part's newest gate has left it.
     """
     left = run.data.tags.get(tags.CHAMPION)
     if left is None:
         return True
-    if tags.PART in run.data.tags:
-        path = ledger.in_production(ledger.read(run.data.tags[tags.COLLECTION]))
-        return left in {entry.evidence.run_id for entry in path} | ({""} if not path else set())
+    collection = run.data.tags[tags.COLLECTION]
     try:
-        return client.get_model_version_by_alias(run.data.tags[tags.COLLECTION], "champion").run_id == left
+        champion = client.get_model_version_by_alias(collection, "champion").run_id
     except MlflowException:  # no version has the alias
-        return left == ""
+        champion = ""
+    if left == champion or tags.PART not in run.data.tags:
+        return left == champion
+    if left and left not in {entry.evidence.run_id for entry in ledger.in_production(ledger.read(collection))}:
+        return False
+    return run.data.tags[tags.STEP] == GATE or left == _left_by_gate(client, run)
+
+
+def _left_by_gate(client: MlflowClient, run: Run) -> str | None:
+    """The champion after the newest gate that could change it, of the run's part of the data; None where there was no gate."""
+    wanted = {tags.STEP: GATE, tags.LEVEL: ledger.PROD} | {
+        name: run.data.tags[name] for name in (tags.COLLECTION, tags.PART)
+    }
+    condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
+    newest = _finished(client, run.info.experiment_id, condition, most=1)
+    return newest[0].data.tags.get(tags.CHAMPION) if newest else None
 
 
 def _rows_lost(run: Run) -> str:

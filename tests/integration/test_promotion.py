@@ -441,6 +441,39 @@ def test_a_run_without_a_whole_model_is_not_promoted(candidates: Candidates, col
     assert actions(collection) == []
 
 
+# --- of one part of the data ------------------------------------------------------------------------------------------
+
+
+def test_the_model_of_a_part_is_registered_under_its_name_and_production_stays(
+    candidates: Candidates, collection: str, servers: Settings
+) -> None:
+    promotion.promote(collection, evidence(candidates.runs[0]))
+    rows = actions(collection)
+    assert promotion.register(collection, candidates.runs[1], "2012-2013") == 2
+    assert promotion.register(collection, candidates.runs[0], "2012") == 1  # the champion keeps its version
+    assert answer(f"models:/{collection}@of-2012-2013") == 1
+    assert answer(f"models:/{collection}@of-2012") == 0
+    parts = {v.version: v.tags.get("dsgo.part") for v in MlflowClient().search_model_versions(f"name = '{collection}'")}
+    assert {int(version): part for version, part in parts.items()} == {1: "2012", 2: "2012-2013"}
+    check(servers, collection, 0)
+    assert actions(collection) == rows, "nothing has changed that the ledger tells of"
+
+
+def test_the_model_of_a_part_that_is_learned_anew_takes_the_name_over(candidates: Candidates, collection: str) -> None:
+    """Also of a collection that has nothing in Production."""
+    numbers = [promotion.register(collection, candidates.runs[number], "2013") for number in (0, 1, 1)]
+    assert numbers == [1, 2, 2]
+    assert promotion._aliases(MlflowClient(), collection) == {"of-2013": 2}
+    with pytest.raises(NoProductionModel):
+        registry.load_production(collection)
+
+
+def test_a_run_without_a_model_is_not_registered_for_a_part(candidates: Candidates, collection: str) -> None:
+    with pytest.raises(RegistryError, match="no model named 'model'"):
+        promotion.register(collection, copy_of(candidates.runs[0], candidates), "2012")
+    assert promotion._aliases(MlflowClient(), collection) == {}
+
+
 # --- what deletes -----------------------------------------------------------------------------------------------------
 
 

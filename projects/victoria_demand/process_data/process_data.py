@@ -59,7 +59,7 @@ def compute(raw: sources.RawTable, collection: Collection, year: str) -> tables.
     ):  # of the whole table: the first day of a year knows the last one of the year before
         table[DAY_BEFORE] = table[TARGET].reindex(table.index - DAY).to_numpy()
     local = table.index.tz_convert(collection.dataset["timezone"])
-    first, last = years(year, local)
+    first, last = years(year, local[table[TARGET].notna()])
     table = table[(local.year >= first) & (local.year <= last)]
     if table[TARGET].notna().sum() == 0:
         raise DataError(
@@ -88,7 +88,7 @@ def compute(raw: sources.RawTable, collection: Collection, year: str) -> tables.
 
 
 def years(asked: str, local: pd.DatetimeIndex) -> tuple[int, int]:
-    """First and last year of `2013` or `2012-2013`; of nothing, the newest of the table."""
+    """First and last year of `2013` or `2012-2013`; of nothing, the newest of `local`, the half-hours that have a demand."""
     if not asked:
         return local[-1].year, local[-1].year
     match = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", asked)
