@@ -183,6 +183,8 @@ def _check(content: Any, path: Path) -> None:
     for key in ("window.months", "backtest.folds", "backtest.months"):
         if _value(dataset, key, path) < 1:
             raise DataError(path, f"dataset.{key}: must be 1 or more.")
+    if "least_days" in dataset["backtest"]:
+        _typed(content, "dataset.backtest.least_days", int, path)
     for name in dataset["columns"]:
         prefix = f"dataset.columns.{name}"
         for key, kind in REQUIRED_OF_A_COLUMN.items():

@@ -46,6 +46,10 @@ def changed(tmp_path, change):
         (lambda c: c["dataset"].update(level="rising"), r"dataset\.level: 'rising' must be growing or constant"),
         (lambda c: c["dataset"].update(months_by="utc"), r"dataset\.months_by: 'utc' must be UTC or local"),
         (lambda c: c["dataset"].update(horizon="week"), r"dataset\.horizon: 'week' must be month ahead or day ahead"),
+        (
+            lambda c: c["dataset"]["backtest"].update(least_days="180d"),
+            r"dataset\.backtest\.least_days: '180d' is of the wrong type",
+        ),
         (lambda c: c["dataset"]["window"].update(months=0), r"dataset\.window\.months: must be 1 or more"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].pop("unit"), r"dataset\.columns\.wind_GW\.unit is missing"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].update(role="output"), r"wind_GW\.role: 'output' must be one of"),
