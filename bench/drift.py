@@ -117,7 +117,7 @@ class Watched:
                 )
                 for key, one in usual.items()
             }
-            found = faults(table, self.info, part, cut, spans[0], self.limits.missing_hours)
+            found = faults(table, self.info, part, cut, spans[0], self.limits.missing_hours, end + HOUR)
             found += data_drift(cut, self.info, part, spans, allowed)
             found += watch_model(self.test, live.loc[:end], live.iloc[:0], self.info, self.limits)
             yield end, found

@@ -31,6 +31,7 @@ def faults(
     usual: Mapping[tuple[str, bool], Deviations | None],
     newest_days: int,
     missing_hours: float,
+    goes_on: pd.Timestamp,
 ) -> list[Finding]:
     """The findings on the newest days.
 
@@ -41,9 +42,10 @@ def faults(
         usual: of `dsgo.drift.usual_of`.
         newest_days: how many are looked at.
         missing_hours: that may be absent in them.
+        goes_on: the hour after the newest with which the data go on, if only with inputs: what lies between is missing too.
     """
     newest = np.asarray(table.index > table.index[-1] - pd.Timedelta(days=newest_days))
-    found = [_missing(table.index, newest, info, newest_days, missing_hours)]
+    found = [_missing(table.index, goes_on, info, newest_days, missing_hours)]
     for name in (*columns_of(info, "target"), *columns_of(info, "input")):  # a calendar has no sensor
         found.append(_stuck(table[name], newest, training, info))
         by_season = usual[name, False]
@@ -54,11 +56,12 @@ def faults(
     return found
 
 
-def _missing(index: pd.DatetimeIndex, newest: np.ndarray, info: Mapping[str, Any], days: int, limit: float) -> Finding:
-    step = pd.Timedelta(info["frequency"])
-    absent = days * pd.Timedelta("1D") - newest.sum() * step
-    hours = max(absent / pd.Timedelta("1h"), 0.0)
-    first, last = index[-1] - pd.Timedelta(days=days) + step, index[-1]
+def _missing(
+    index: pd.DatetimeIndex, goes_on: pd.Timestamp, info: Mapping[str, Any], days: int, limit: float
+) -> Finding:
+    step, first = pd.Timedelta(info["frequency"]), goes_on - pd.Timedelta(days=days)
+    absent = days * pd.Timedelta("1D") - (index >= first).sum() * step
+    hours, last = max(absent / pd.Timedelta("1h"), 0.0), goes_on - step
     text = f"{hours:g} hours of the newest {days} days are absent (limit {limit:g})."
     return Finding(FAULT, "", "missing", first, last, hours, limit, hours > limit, text)
 

@@ -42,8 +42,10 @@ def watch_data(
     usual = usual_of(table, info, training)
     spans_days = (limits.short_days, limits.long_days)
     allowed = SHARE_OF_DATA * limits.false_alarms_a_year
+    step = pd.Timedelta(info["frequency"])
+    goes_on = dataset.outlook.index[0] if len(dataset.outlook) else table.index[-1] + step
     found = [
-        *faults(table, info, training, usual, limits.short_days, limits.missing_hours),
+        *faults(table, info, training, usual, limits.short_days, limits.missing_hours, goes_on),
         *data_drift(usual, info, training, spans_days, allowed),
     ]
     return found, usual

@@ -89,6 +89,17 @@ def test_missing_hours_are_counted() -> None:
     assert "fault missing" not in alarms(rows)
 
 
+def test_days_lost_just_before_the_weather_ahead_are_missing() -> None:
+    """By the week after they lie outside of the newest days, and nobody would ever hear of them."""
+    rows = table()
+    ahead = rows.drop(columns=["solar_GW", "wind_GW"]).iloc[-48:]
+    recorded = rows.iloc[: -48 - 4 * 24]
+    result, _ = watch_data(Dataset(recorded, dataset().info, ahead), TRAINED_TO, LIMITS)
+    (missing,) = [one for one in result if one.check == "missing"]
+    assert missing.alarm and missing.measured == 96
+    assert missing.last == ahead.index[0] - pd.Timedelta("1h")
+
+
 def test_zero_at_night_is_not_stuck_but_zero_by_day_is() -> None:
     assert findings(table())["fault rad_horizontal stuck"].measured == 1  # nights of 14 hours are left out
     rows = table()
@@ -154,7 +165,9 @@ def demand() -> Dataset:
 
 def test_demand_and_temperature_by_half_hours_are_watched_alike() -> None:
     whole = demand()
-    calendar = {"workday": {"role": "calendar", "unit": "1", "minimum": 0, "maximum": 1}}  # stands still for weeks, and may
+    calendar = {
+        "workday": {"role": "calendar", "unit": "1", "minimum": 0, "maximum": 1}
+    }  # stands still for weeks, and may
     whole = Dataset(whole.table.assign(workday=1.0), {**whole.info, "columns": {**whole.info["columns"], **calendar}})
     trained_to = pd.Timestamp("2013-12-31 23:30", tz="UTC")
 
