@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+import psutil
+
 from dsgo import daemon, exchange, probes
 from dsgo.errors import NoProductionModel, RegistryError, ServiceError, SettingError
 from dsgo.settings import HOST, Settings, prepare
@@ -380,7 +382,8 @@ def _launch(settings: Settings, name: str) -> None:
 
 
 def _halt(settings: Settings, name: str) -> None:
-    """Stop the service and wait until it has."""
+    """Stop the service and wait until it has, with all that it has started: a child may hold the port a moment longer."""
+    started = _children(_infos(settings).get(name, {}).get("pid", 0))
     with daemon.supervisor(settings) as supervisor:
         # NOT_RUNNING: it stood still already.
         with contextlib.suppress(xmlrpc.client.Fault):
@@ -388,8 +391,17 @@ def _halt(settings: Settings, name: str) -> None:
         stopped = daemon.wait_until(
             lambda: supervisor.getProcessInfo(daemon.process_name(name))["pid"] == 0, daemon.STOP_DEADLINE
         )
-    if not stopped:
+    _, left = psutil.wait_procs(started, timeout=daemon.STOP_DEADLINE)
+    if not stopped or left:
         raise ServiceError(name, f"does not stop within {daemon.STOP_DEADLINE:.0f} s.")
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    """All that a process has started; none of one that is not there (0)."""
+    try:
+        return psutil.Process(pid).children(recursive=True) if pid else []
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _await(settings: Settings, name: str, say: Say) -> None:
