@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from dsgo.tables import Dataset
 
 
 @dataclass(frozen=True)
-class Production:
+class Production(ABC):
     """What is known of it. A subclass fetches what is large when it is first asked for, and reads a dataset by its address."""
 
     collection: str
@@ -35,8 +36,9 @@ class Production:
         newest = self._dataset(self.newest_uri)
         return newest if newest.table.index[-1] >= self.trained_to else self._dataset(self.dataset_uri)
 
+    @abstractmethod
     def _dataset(self, uri: str) -> Dataset:
-        raise NotImplementedError
+        """The dataset at an address."""
 
 
 def facts(collection: str, version: str | int, updated_ms: str | int, known: Mapping[str, str]) -> dict[str, Any]:
