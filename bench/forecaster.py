@@ -269,7 +269,7 @@ def regressors(info: dict) -> dict[str, BaseEstimator]:
         names = runpy.run_path(str(script(step)))
         if step == "kernel_ridge":
             groups = [group_of(name, info) for name in Features(info).get_feature_names_out()]
-            made[step] = KernelRidge([names["KERNELS"]["sky"], names["KERNELS"]["air"]], groups)
+            made[step] = KernelRidge([names["OF_WEATHER"]["sky"], names["OF_WEATHER"]["air"]], groups)
         else:
             made[step] = names["regressor"](defaults(names["SPACE"]), 42)
     return made
