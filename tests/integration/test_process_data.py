@@ -66,7 +66,7 @@ def client(folder):
     """The tracking store; the process's tracking URI points to it meanwhile."""
     import mlflow
 
-    before = os.environ.get("MLFLOW_TRACKING_URI", "")  # which setting it writes
+    before = os.environ.get("MLFLOW_TRACKING_URI")  # which setting it writes, and `None` removes
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     yield mlflow.MlflowClient()
     mlflow.set_tracking_uri(before)
