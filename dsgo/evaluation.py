@@ -64,6 +64,13 @@ def plan(index: pd.DatetimeIndex, info: Mapping[str, Any]) -> tuple[list[Fold], 
     return folds, window
 
 
+def months(fold: Fold, info: Mapping[str, Any]) -> str:
+    """The months that a fold is tested on, by the clocks that begin them: `2016-01 to 2016-06`, or `2012-12` alone."""
+    zone = month_zone(info)
+    first, last = (f"{t.tz_convert(zone):%Y-%m}" for t in (fold.start, fold.end - pd.Timedelta(info["frequency"])))
+    return first if first == last else f"{first} to {last}"
+
+
 def month_zone(info: Mapping[str, Any]) -> str:
     """The time zone by which a dataset's months begin and end."""
     return info["timezone"] if info.get("months_by") == "local" else "UTC"

@@ -18,7 +18,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from dsgo import diagnostics, explain, step_run, tags
-from dsgo.evaluation import Fold, month_zone, naive, plan, score_predictions
+from dsgo.evaluation import Fold, months, naive, plan, score_predictions
 from dsgo.forecaster import Forecaster
 from dsgo.regimes import key_figures, score_regimes
 from dsgo.served import ServedForecaster, example, requirements, signature
@@ -107,9 +107,8 @@ class Training:
         return forecaster, predictions.join(baseline.add_suffix("_naive"))
 
     def _months(self, fold: Fold) -> str:
-        """`2016-01 to 2016-07`, the last one left out; then what is known of the target when it is forecast, if that is told."""
-        start, end = (moment.tz_convert(month_zone(self.info)) for moment in (fold.start, fold.end))
-        return f"{start:%Y-%m} to {end:%Y-%m}" + (f", {self.info['horizon']}" if "horizon" in self.info else "")
+        """The fold's months, then what is known of the target when it is forecast, if that is told."""
+        return months(fold, self.info) + (f", {self.info['horizon']}" if "horizon" in self.info else "")
 
     def _rmse(self, predictions: pd.DataFrame) -> str:
         metrics = score_predictions(predictions, self.targets, "", self.full_scale)

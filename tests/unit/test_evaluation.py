@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dsgo.errors import DataError
-from dsgo.evaluation import coverage, naive, plan, score, score_predictions
+from dsgo.evaluation import coverage, months, naive, plan, score, score_predictions
 
 INFO = {
     "frequency": "1h",
@@ -73,6 +73,12 @@ def test_months_of_local_clocks_begin_when_they_do_there_before_and_after_a_chan
     assert [span.end for span in spans] == [*(span.start for span in spans[1:]), pd.Timestamp("2013-12-31T13:00Z")]
     by_utc, _ = plan(half_hours("2013-01-01", "2014-02-01"), {**LOCAL, "months_by": "UTC"})
     assert [f"{fold.start:%m-%d %H:%M}" for fold in by_utc] == [f"{month:02}-01 00:00" for month in (8, 9, 10, 11)]
+
+
+def test_a_fold_is_named_by_the_months_that_it_tests():
+    assert months(plan(half_hours("2013-01-01", "2014-01-01"), LOCAL)[1], LOCAL) == "2013-12"
+    hours = pd.date_range("2013-01-01", "2016-06-30T23:00", freq="h", tz="UTC")
+    assert months(plan(hours, INFO)[1], INFO) == "2016-01 to 2016-06"
 
 
 @pytest.mark.parametrize("end", ["2014-01-31 23:30", "2014-01-01 00:30", "2014-01-02"])

@@ -25,7 +25,7 @@ from dsgo import decision, ledger, promotion, registry, step_run, tags
 from dsgo.bootstrap import BLOCK_DAYS
 from dsgo.command import main
 from dsgo.errors import GateError, NoProductionModel, SettingError
-from dsgo.evaluation import plan
+from dsgo.evaluation import months, plan
 from dsgo.gate import ACCEPTED, KEPT, Candidate, Champion, Verdict, judge
 from dsgo.rival import forecast_unseen, load
 from dsgo.rules import Rules
@@ -34,6 +34,7 @@ from dsgo.tables import Dataset, read_dataset
 from dsgo.trial import try_serving
 
 DEV, PROD = "DEV", "PROD"
+MOMENT = "%Y-%m-%d %H:%M"
 
 
 def promote() -> None:
@@ -143,7 +144,7 @@ def show(verdicts: Sequence[Verdict], champion: Champion | None, dataset: Datase
     facts = {
         "candidates tried": ", ".join(f"{verdict.candidate.step} ({verdict.decision})" for verdict in verdicts),
         "champion": f"version {champion.version}, run {champion.run_id}" if champion else "none yet",
-        "window": f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d} (UTC, the end left out)",
+        "window": f"{months(window, dataset.info)}: {window.start:{MOMENT}} to {window.end:{MOMENT}} UTC, the end left out",
         "data": f"{'synthetic' if dataset.synthetic else 'recorded'}, SHA-256 {dataset.sha256}",
         "intervals": f"{100 * rules.confidence:g} %, paired bootstrap of blocks of {BLOCK_DAYS} days",
     }
