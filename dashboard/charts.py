@@ -19,7 +19,7 @@ from view import YEARS, View
 from dsgo.figures import AMOUNTS, BAND_NAME, BAND_OPACITY, FORECAST, RECORDED, Line, from_zero
 from dsgo.notices import EARLIER_VERSION, KINDS, NAIVE, PRODUCTION
 from dsgo.palette import BLUE, GREY, SERIES, VERMILION
-from dsgo.wording import between, quantity
+from dsgo.wording import between, quantity, versions
 
 ROW_PX = 250  # height of one quantity's picture
 MARGIN_PX = 138
@@ -145,18 +145,15 @@ def _issued(
     history: History,
     name: str,
     source: str,
-    versions: list[int],
+    numbers: list[int],
     view: View,
     points: int,
     at: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """What one source has issued where there is no out-of-sample forecast."""
     colour, dash = ISSUED[source]
-    words = {
-        PRODUCTION: "Issued, version " + " and ".join(map(str, versions)),
-        EARLIER_VERSION: "Issued, earlier version " + " and ".join(map(str, versions)),
-        NAIVE: "Issued, naive baseline",
-    }[source]
+    earlier = "earlier " if source == EARLIER_VERSION else ""
+    words = "Issued, naive baseline" if source == NAIVE else f"Issued, {earlier}{versions(numbers)}"
     shown, low, high = (
         history.buckets(history.issue(name, source, part), view.first, view.last, points)
         for part in ("forecast", "p10", "p90")

@@ -110,7 +110,8 @@ def graph(figure: go.Figure, alternative: str, **properties: Any) -> html.Figure
     drawn = dcc.Graph(
         figure=figure, config=config, responsive=True, style={"height": figure.layout.height}, **properties
     )
-    return html.Figure([drawn, html.Figcaption(alternative, className="for-screen-readers")])
+    room = {"minHeight": figure.layout.height}  # kept until the picture has come, so that nothing below it jumps
+    return html.Figure([drawn, html.Figcaption(alternative, className="for-screen-readers")], style=room)
 
 
 def link_to(path: str, collection: str, words: Any, **query: str) -> dcc.Link:

@@ -107,6 +107,7 @@ class System:
 
         Keys: `run_id`, `experiment_id`, `step`, `job` (of a pipeline), `status`, `start`, `end` (None while it runs),
         `synthetic` (None where it is not known), and of a pipeline `steps` and `logs`, the steps whose lines this machine has.
+        A pipeline of several parts of the data is listed, as is that of each part, which has the steps.
         """
         client = self._mlflow(collection.name, "mlflow.tracking").MlflowClient()
         experiment = client.get_experiment_by_name(collection.experiment)
@@ -125,7 +126,8 @@ class System:
         ][:PIPELINES]
         known = {pipeline["run_id"]: pipeline for pipeline in pipelines}
         for run in reversed(runs):
-            if (parent := known.get(run.data.tags.get("mlflow.parentRunId", ""))) is not None:
+            parent = known.get(run.data.tags.get("mlflow.parentRunId", ""))
+            if parent is not None and run.info.run_id not in known:
                 parent["steps"].append(_run(run))
         return pipelines
 
@@ -145,7 +147,7 @@ def _run(run: Any) -> dict[str, Any]:
         "run_id": run.info.run_id,
         "experiment_id": run.info.experiment_id,
         "step": run.data.tags.get(tags.STEP, "unknown"),
-        "job": run.data.tags.get(tags.JOB, ""),
+        "job": " ".join(filter(None, (run.data.tags.get(tags.JOB), run.data.tags.get(tags.PART)))),
         "status": run.info.status,
         "start": pd.Timestamp(run.info.start_time, unit="ms", tz="UTC"),
         "end": pd.Timestamp(run.info.end_time, unit="ms", tz="UTC") if run.info.end_time else None,

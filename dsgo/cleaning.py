@@ -26,6 +26,7 @@ import pandas as pd
 from dsgo.checks import Place, check_bounds, likely_unit, numbers, require_columns, too_small, utc_timestamps
 from dsgo.collection import columns_of
 from dsgo.errors import DataError
+from dsgo.hours import rows_of
 from dsgo.sun import sine_of_elevation
 
 MANY_MISSING = 0.05  # share of rows without a value above which a table is refused
@@ -138,11 +139,11 @@ def clean(
         raise place.error(
             time,
             None,
-            f"{len(absent)} of {len(table) + len(absent)} hours from {table.index[0]} to {table.index[-1]} are absent.",
+            f"{len(absent)} of {len(table) + len(absent)} {rows_of(spec)} from {table.index[0]} to {table.index[-1]} are absent.",
             "Is one timestamp far off, or the table of another frequency?",
         )
     if len(absent):
-        repairs.append(_repair("absent hours", len(absent), absent[0], "left absent"))
+        repairs.append(_repair(f"absent {rows_of(spec)}", len(absent), absent[0], "left absent"))
     note_late_labels(table[table.notna().all(axis=1)], spec, repairs)
     return table, repairs
 
@@ -178,7 +179,13 @@ def note_late_labels(table: pd.DataFrame, spec: Mapping[str, Any], repairs: list
     )
     if 0.75 <= lag_h <= 1.25:
         handling = "left as it is: whoever uses the weather meets the same labels"
-        _count(repairs, "hours of summer time with weather labelled one hour late", summer, table.index, handling)
+        _count(
+            repairs,
+            f"{rows_of(spec)} of summer time with weather labelled one hour late",
+            summer,
+            table.index,
+            handling,
+        )
 
 
 def _lag_behind_sun_h(index: pd.DatetimeIndex, radiation: np.ndarray, spec: Mapping[str, Any]) -> float:
@@ -270,17 +277,18 @@ def _one_row_an_hour(table: pd.DataFrame, spec: Mapping[str, Any], repairs: list
         raise place.error(
             spec["timestamp"],
             None,
-            f"{differing.sum()} hours have rows that disagree; the first is {first}.",
+            f"{differing.sum()} {rows_of(spec)} have rows that disagree; the first is {first}.",
             "Two tables seem to be mixed, or hours of local time labelled UTC.",
         )
     local = table.index.tz_convert(spec["timezone"])
     put_back = np.array([moment.fold == 1 for moment in local[differing]], bool)
     clock, other = differing.copy(), differing.copy()
     clock[differing], other[differing] = put_back, ~put_back
+    name = rows_of(spec)
     for fault, rows, handling in (
-        ("hours given twice alike", again & same, "one row kept"),
-        ("hours given twice where clocks are put back", clock, "the last row kept: the one in standard time"),
-        ("hours given twice, differing", other, "the last row kept"),
+        (f"{name} given twice alike", again & same, "one row kept"),
+        (f"{name} given twice where clocks are put back", clock, "the last row kept: the one in standard time"),
+        (f"{name} given twice, differing", other, "the last row kept"),
     ):
         if rows.any():
             _count(repairs, fault, rows, table.index, handling)

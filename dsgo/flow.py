@@ -57,6 +57,15 @@ class Order(dg.ConfigurableResource):
 StepsFor = Callable[..., Sequence[Step]]
 
 
+@dg.configured(dg.multiprocess_executor, {"at_once": dg.Field(int, is_required=False)})
+def steps_at_once(config: Mapping[str, int]) -> dict:
+    """Dagster's executor of processes; `at_once` of them, or as many as one pipeline may have."""
+    return {
+        "max_concurrent": config.get("at_once") or executors.at_once(load_settings()),
+        "start_method": {"forkserver": {"preload_modules": PRELOADED}},
+    }
+
+
 def definitions(
     collection: Collection,
     steps_for: StepsFor,
@@ -78,23 +87,19 @@ def definitions(
     steps = steps_for("sample")
     partitions = dg.StaticPartitionsDefinition(list(parts)) if parts else None
     assets = [_asset(collection, steps_for, step, len(steps) - place, partitions) for place, step in enumerate(steps)]
-    executor = dg.multiprocess_executor.configured(
-        {
-            "max_concurrent": executors.at_once(load_settings()),
-            "start_method": {"forkserver": {"preload_modules": PRELOADED}},
-        }
-    )
     selections = (
         {TRAINING: dg.AssetSelection.all()}
         if jobs is None
         else {job: dg.AssetSelection.assets([collection.name, step]).upstream() for job, step in jobs.items()}
     )
     made = {
-        job: dg.define_asset_job(job, selection, executor_def=executor, run_tags={tags.COLLECTION: collection.name})
+        job: dg.define_asset_job(
+            job, selection, executor_def=steps_at_once, run_tags={tags.COLLECTION: collection.name}
+        )
         for job, selection in selections.items()
     }
     return dg.Definitions.merge(
-        dg.Definitions(assets=assets, jobs=[*made.values()], resources={"order": Order()}, executor=executor),
+        dg.Definitions(assets=assets, jobs=[*made.values()], resources={"order": Order()}, executor=steps_at_once),
         automation.definitions(collection, made, parts[-1] if parts else None),
     )
 
@@ -122,7 +127,11 @@ def _asset(
         part = context.partition_key if partitions is not None else ""
         steps = _of_part(steps_for, order.data or source(), order.level, part)
         asked = next(each for each in steps if each.name == step.name)
-        with step_logs.kept(load_settings(), said[PARENT], step.name) as log, lines_named(step.name, log), on_its_own():
+        with (
+            step_logs.kept(load_settings(), said[PARENT], step.name) as log,
+            lines_named(label(step.name, part), log),
+            on_its_own(),
+        ):
             try:
                 run = _run(collection, asked, upstream, said)
             except Exception as error:
@@ -176,6 +185,11 @@ def on_its_own() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def label(step: str, part: str = "") -> str:
+    """What stands before the lines of a step, so wide that those of several stand below each other."""
+    return f"{part:>9} {step:>17}" if part else f"{step:>20}"
+
+
 @contextmanager
 def lines_named(name: str, log: BinaryIO | None = None) -> Iterator[None]:
     """Put `name` before every line that this process and its children write meanwhile, so that parallel steps can be told apart.
@@ -198,7 +212,7 @@ def lines_named(name: str, log: BinaryIO | None = None) -> Iterator[None]:
                     with suppress(OSError, ValueError):  # a full disk, or closed already: the step itself goes on
                         log.write(step_logs.dated(line))
                 if keep(line):
-                    os.write(terminal, f"{name:>20} | ".encode() + line.rstrip(b"\n") + b"\n")
+                    os.write(terminal, f"{name} | ".encode() + line.rstrip(b"\n") + b"\n")
 
     thread = threading.Thread(target=forward, daemon=True)
     thread.start()

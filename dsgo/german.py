@@ -257,12 +257,16 @@ GERMAN_TEXTS: dict[str, str] = {
     "rows out of order": "Zeilen nicht in zeitlicher Folge",
     "sorted by time": "nach der Zeit geordnet",
     "absent hours": "fehlende Stunden",
+    "absent half-hours": "fehlende Halbstunden",
     "left absent": "fehlend gelassen",
     "hours given twice alike": "Stunden gleich doppelt",
+    "half-hours given twice alike": "Halbstunden gleich doppelt",
     "one row kept": "eine Zeile behalten",
     "hours given twice where clocks are put back": "Stunden doppelt, wo die Uhr zurückgestellt wird",
+    "half-hours given twice where clocks are put back": "Halbstunden doppelt, wo die Uhr zurückgestellt wird",
     "the last row kept: the one in standard time": "die letzte Zeile behalten: die der Normalzeit",
     "hours given twice, differing": "Stunden verschieden doppelt",
+    "half-hours given twice, differing": "Halbstunden verschieden doppelt",
     "the last row kept": "die letzte Zeile behalten",
     "hours of summer time with weather labelled one hour late": (
         "Stunden der Sommerzeit, deren Wetter eine Stunde zu spät eingetragen ist"

@@ -17,6 +17,11 @@ HOUR_S = 3600
 _FIRST_S, _END_S = 315_532_800, 4_102_444_800  # 1980-01-01 and 2100-01-01: hours of requests lie between
 
 
+def rows_of(info: Mapping[str, Any]) -> str:
+    """What the rows of a dataset are called: `hours`, `half-hours`, or intervals of its frequency."""
+    return {"1h": "hours", "30min": "half-hours"}.get(info["frequency"], f"intervals of {info['frequency']}")
+
+
 class Hours:
     """Starts of hours (or of other intervals, if the dataset's frequency is another), shape (n,), at its place and in its zone.
 

@@ -18,6 +18,7 @@ import pandas as pd
 from dsgo.collection import columns_of
 from dsgo.drift import ENOUGH, WEEKS_A_YEAR, worst
 from dsgo.findings import MODEL, Finding
+from dsgo.hours import rows_of
 from dsgo.spans import Judged, by_day, judge, judge_long, sums
 
 TENTHS = 10
@@ -235,8 +236,8 @@ def estimated_errors(test: pd.DataFrame, forecasts: pd.DataFrame, info: Mapping[
         whole = float(np.sqrt(np.nanmean((test[f"{target}_forecast"] - test[target]) ** 2)))
         unit = info["columns"][target]["unit"]
         text = (
-            f"{target}: an RMSE of {rmse:.3g} {unit} is estimated for these {len(forecasts)} hours, from errors of forecasts of "
-            f"such sizes; over all hours of back-test and window it was {whole:.3g} {unit}."
+            f"{target}: an RMSE of {rmse:.3g} {unit} is estimated for these {len(forecasts)} {rows_of(info)}, from errors of "
+            f"forecasts of such sizes; over all of back-test and window it was {whole:.3g} {unit}."
         )
         first, last = forecasts.index[0], forecasts.index[-1]
         found.append(Finding(MODEL, target, "error", first, last, rmse, None, False, text, estimate=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -14,14 +13,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsgo import actions, remains, services
 from dsgo.collection import Collection, find
 from dsgo.errors import DSGoError, NoProductionModel, ServiceError, SettingError, StepError
 from dsgo.settings import Settings, activate, prepare
 
-RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+if TYPE_CHECKING:
+    from dsgo.ingredients import Step
+
 END_S = 30.0  # for Dagster to see that all its workers are gone
 LOOK_AGAIN_S = 0.2  # while an interrupted pipeline ends
 Orchestrate = Callable[[Mapping[str, str]], list[str]]
@@ -53,6 +54,7 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
         train(settings, known, data, level)
         failed = _jobs(settings, known, data, level, [job for job in jobs(known) if job != TRAINING])
         from dsgo import registry
+        from dsgo.evaluation import month_zone
 
         _say("")
         show_scores(known)
@@ -66,9 +68,12 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
             return 0
     written = report_and_serve(settings, collection)
     _say("")
+    learned = [
+        f"{t.tz_convert(month_zone(known.dataset)):%Y-%m-%d}" for t in (champion.trained_from, champion.trained_to)
+    ]
     _say(
         f"In Production    {collection} version {champion.version}, {champion.step}, learned from "
-        f"{champion.trained_from:%Y-%m-%d} to {champion.trained_to:%Y-%m-%d}, "
+        f"{learned[0]} to {learned[1]}, "
         f"{'SYNTHETIC data' if champion.synthetic else 'recorded data'}"
     )
     for name, place in addresses(settings, written).items():
@@ -229,9 +234,9 @@ def execute(
     Args:
         reason: why, if nobody has asked for it; for the run's description.
         only: of the job's steps these; empty for all.
-        parts: of the data; several are run one after the other. By default all of it, or the newest where there are parts.
-        orchestrate: has Dagster go through the job with these tags, and returns the names of the steps that failed; by
-            default within this process. One that is given is called even if all steps are reused.
+        parts: of the data; several are run two at a time. By default all of it, or the newest where there are parts.
+        orchestrate: only with one part: has Dagster go through the job with these tags, and returns the keys of the steps
+            that failed; by default within this process. One that is given is called even if all steps are reused.
 
     Returns:
         The id of the pipeline's run; empty where all steps were reused.
@@ -242,7 +247,8 @@ def execute(
     """
     from mlflow.tracking import MlflowClient
 
-    from dsgo import executors, flow, promotion, tags
+    from dsgo import executors, flow, local_run, promotion, stopgap, tags
+    from dsgo.pipeline_runs import PipelineRuns
 
     executors.check(settings)
     _say(f"\n{job}")
@@ -264,54 +270,50 @@ def execute(
         tags.CODE_VERSION: code,
         tags.PROCESS: remains.identity(),
     }
-    together: dict[str, str] = {}  # one run above those of several parts
-    of_job: dict[str, Sequence] = {}  # the steps, by the id of the pipeline's run
-    waiting: dict[str, dict[str, str]] = {}  # what Dagster's run of each is told, by the id of the pipeline's run
+    at_once = executors.at_once(settings) if len(parts) == 1 else f"{local_run.PARTS_AT_ONCE} parts"
+    waiting: dict[str, tuple[Sequence[Step], dict[str, str]]] = {}  # part → its steps; of those reused the run ids
     for part in parts:
         steps = [step for step in flow.steps_for(loaded, data, level, part) if step.name in names]
         part = steps[0].part
         decisions = plan(steps, collection)
         done = {each.step.name: each.run.info.run_id for each in decisions if each.run}
         for name, run_id in done.items():
-            _say(f"{f'{name} {part}'.strip():>20} | reused run {run_id}")
+            _say(f"{flow.label(name, part)} | reused run {run_id}")
         if len(done) == len(decisions):
             if orchestrate is not None:
                 orchestrate({flow.REUSED: json.dumps(done)})
             continue
         left = ", ".join(each.step.name for each in decisions if not each.run)
         of = f"{part}: " if part else ""
-        _say(f"{of}to run, unless what comes before turns out the same, {executors.at_once(settings)} at once: {left}")
-        if len(parts) > 1 and not together:
-            above = client.create_run(experiment_id, run_name=f"{job} {collection.name}", tags=about)
-            together = {"mlflow.parentRunId": above.info.run_id}
-        name = " ".join(filter(None, (job, collection.name, part)))
-        of_part = {tags.PART: part} if part else {}
-        parent = client.create_run(experiment_id, run_name=name, tags={**about, **together, **of_part}).info.run_id
-        of_job[parent] = steps
-        waiting[parent] = {
-            tags.COLLECTION: collection.name,
-            flow.PARENT: parent,
-            flow.EXPERIMENT: experiment_id,
-            flow.REUSED: json.dumps(done),
-            **({flow.PARTITION: part} if part else {}),
-        }
+        _say(f"{of}to run, unless what comes before turns out the same, {at_once} at once: {left}")
+        waiting[part] = steps, done
     if not waiting:
         return ""
-    parents = [*together.values(), *waiting]
-    if orchestrate is None:
-        orchestrate = partial(_in_process, settings, flow_file, job, {"data": data, "level": level})
+    runs = PipelineRuns(client, experiment_id, collection.name, about, several=len(parts) > 1)
+    orchestrate = orchestrate or partial(local_run.one, settings, flow_file, job, {"data": data, "level": level})
+
+    def one(part: str, through: Orchestrate) -> list[str]:
+        """Names of the steps of the part that failed."""
+        steps, done = waiting[part]
+        said = runs.begin(part, done)
+        failed = [flow.step_of(key, collection.name) for key in through(said)]
+        if left := stopgap.step_left(steps, job, failed):
+            _predict_all_the_same(left, collection.name, said)
+        runs.end(said[flow.PARENT], failed)
+        return failed
+
+    def all_parts() -> list[str]:
+        if len(waiting) == 1:
+            return one(*waiting, orchestrate)
+        return local_run.several(settings, list(waiting), one, orchestrate)
+
     try:
         with remains.marked(settings, collection.name):
-            failures = _in_a_thread(
-                settings, collection, partial(_each, orchestrate, collection.name, job, waiting, of_job)
-            )
+            failed = list(dict.fromkeys(_in_a_thread(settings, collection, all_parts)))
     except BaseException:
-        _mark_killed(client, experiment_id, parents)
+        runs.mark_killed()
         raise
-    for parent in parents:
-        broken = failures.get(parent) if parent in waiting else any(failures.values())
-        client.set_terminated(parent, "FAILED" if broken else "FINISHED")
-    failed = list(dict.fromkeys(key for keys in failures.values() for key in keys))
+    runs.end_all(failed)
     if failed:
         remains.end_runs(client, experiment_id)
         raise StepError(
@@ -319,29 +321,7 @@ def execute(
             "failed; what it said is above.",
             "Mend it and run again: finished steps are reused.",
         )
-    return parents[0]
-
-
-def _each(
-    orchestrate: Orchestrate,
-    collection: str,
-    job: str,
-    waiting: Mapping[str, Mapping[str, str]],
-    steps: Mapping[str, Sequence],
-) -> dict[str, list[str]]:
-    """The steps that failed in each of these runs, by the id of the pipeline's run.
-
-    One run after the other, in each of which steps run side by side: two threads that let Dagster begin a run wait for each
-    other for ever (it sets up logging anew, within locks of its own).
-    """
-    from dsgo import flow, stopgap
-
-    failures = {}
-    for parent, said in waiting.items():
-        failures[parent] = [flow.step_of(key, collection) for key in orchestrate(said)]
-        if left := stopgap.step_left(steps[parent], job, failures[parent]):
-            _predict_all_the_same(left, collection, said)
-    return failures
+    return runs.first
 
 
 def _predict_all_the_same(step, collection: str, said: Mapping[str, str]) -> None:
@@ -352,21 +332,6 @@ def _predict_all_the_same(step, collection: str, said: Mapping[str, str]) -> Non
         stopgap.predict(step, collection, said)
     except (NoProductionModel, StepError) as error:
         _say(f"No predictions from earlier data either: {error}")
-
-
-def _mark_killed(client, experiment_id: str, parents: Sequence[str]) -> None:
-    """Mark the runs of this pipeline, whose steps have been ended. Where the server does not answer, the next one does it."""
-    from mlflow.exceptions import MlflowException
-
-    os.environ[RETRIES] = "1"  # not minutes, when all is to end
-    try:
-        for parent in parents:
-            client.set_terminated(parent, "KILLED")
-        remains.end_runs(client, experiment_id)
-    except MlflowException as error:
-        _say(f"The runs could not be marked as killed; the next pipeline does it. {error}")
-    finally:
-        del os.environ[RETRIES]
 
 
 def experiment_of(client, collection: Collection) -> str:
@@ -465,37 +430,13 @@ def explain(settings: Settings, *, collection: str, data: str, level: str, job: 
     return 0
 
 
-def _in_process(
-    settings: Settings, flow_file: Path, job: str, order: Mapping[str, str], said: Mapping[str, str]
-) -> list[str]:
-    """Let Dagster run the job within this process; return the keys of the steps that failed."""
-    import dagster as dg
-
-    from dsgo.flow import dagster_instance, job_reference
-
-    with dagster_instance(settings) as instance:
-        result = dg.execute_job(
-            job_reference(flow_file, job),
-            instance=instance,
-            run_config={
-                "resources": {"order": {"config": dict(order)}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            tags=dict(said),
-            raise_on_error=False,
-        )
-        return [event.step_key for event in result.all_events if event.is_step_failure]
-
-
-def _in_a_thread(
-    settings: Settings, collection: Collection, work: Callable[[], dict[str, list[str]]]
-) -> dict[str, list[str]]:
+def _in_a_thread(settings: Settings, collection: Collection, work: Callable[[], list[str]]) -> list[str]:
     """What `work` returns, in which Dagster runs steps.
 
     Dagster works in a thread: in the main one it takes signals for itself, and goes on to the next steps when an interrupt
     has ended those under way.
     """
-    outcome: Future[dict[str, list[str]]] = Future()
+    outcome: Future[list[str]] = Future()
 
     def report() -> None:
         try:

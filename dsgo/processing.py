@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from dsgo import tables, tags
 from dsgo.cleaning import absent_hours, gaps
+from dsgo.hours import rows_of
 
 ARTIFACT_FOLDER = "dataset"
 GAPS_SHOWN = 8
@@ -41,15 +40,10 @@ def summary(dataset: tables.Dataset) -> str:
     return "\n".join(lines)
 
 
-def rows_of(info: Mapping[str, Any]) -> str:
-    """What the rows of a dataset are called: `hours`, `half-hours`, or intervals of its frequency."""
-    return {"1h": "hours", "30min": "half-hours"}.get(info["frequency"], f"intervals of {info['frequency']}")
-
-
 def metrics(dataset: tables.Dataset) -> dict[str, float]:
     """Counts of rows, absent hours, hours that came more than once, kinds of faults, and hours of the outlook."""
     step_h = pd.Timedelta(dataset.info["frequency"]) / pd.Timedelta("1h")
-    twice = [repair["count"] for repair in dataset.info["repairs"] if repair["fault"].startswith("hours given twice")]
+    twice = [repair["count"] for repair in dataset.info["repairs"] if " given twice" in repair["fault"]]
     return {
         "rows": len(dataset.table),
         "gaps_hours": len(absent_hours(dataset.table.index, dataset.info["frequency"])) * step_h,

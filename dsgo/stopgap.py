@@ -41,7 +41,7 @@ def predict(step: Step, collection: str, said: Mapping[str, str]) -> None:
     client, source = MlflowClient(), step.inputs["dataset"]
     newest = registry.load_production(collection).newest_uri
     run = client.get_run(newest.removeprefix("runs:/").partition("/")[0])
-    with flow.lines_named(step.name):
+    with flow.lines_named(flow.label(step.name, step.part)):
         print(f"goes on with the newest dataset that is good, run {run.info.run_id}", flush=True)
         executors.run_step(
             replace(step, parameters={**step.parameters, REFUSED: _reason(client, source, said)}),

@@ -105,7 +105,7 @@ def _search(step: Step, collection: Collection, parameters: Mapping[str, str]) -
     experiment_id = client.get_experiment_by_name(collection.experiment).experiment_id
     run = client.create_run(experiment_id, run_name=f"{step.name}.{ENTRY_POINT}")
     try:
-        with flow.lines_named(step.name):
+        with flow.lines_named(flow.label(step.name)):
             mlflow.projects.run(
                 str(step.project),
                 ENTRY_POINT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -56,6 +57,13 @@ def hours(rows: int, frequency: str, language: Language = ENGLISH) -> str:
     """How many hours so many rows of a table are, without the unit: `168`, of half-hours `167.5`."""
     count = rows * (pd.Timedelta(frequency) / pd.Timedelta(hours=1))
     return language.number(count, 0 if count == round(count) else 1)
+
+
+def versions(numbers: Sequence[int]) -> str:
+    """`version 4`, `versions 1, 2 and 4`."""
+    if len(numbers) == 1:
+        return f"version {numbers[0]}"
+    return f"versions {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
 def days_ago(time: Any, now: Any) -> str:

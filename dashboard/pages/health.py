@@ -195,11 +195,12 @@ def _pipelines(pipelines: list[dict[str, Any]] | None, board: Board) -> Iterator
         yield sentence("No pipeline has run yet." if pipelines is not None else "Loading …")
         return
     finished = [one for one in pipelines if one["status"] == "FINISHED" and one["steps"]]
-    ended = next((one for one in finished if one["job"] == "training"), next(iter(finished), None))
+    trained = [one for one in finished if one["job"].split(" ")[0] in ("training", "learning")]
+    ended = next((one for one in trained if len(one["steps"]) > 1), next(iter(trained or finished), None))
     if ended is not None:
         names = [step["step"] for step in ended["steps"]]
         seconds = [_seconds(step) or 0.0 for step in ended["steps"]]
-        yield html.H3(f"Steps of the run of {wording.moment(ended['start'])}")
+        yield html.H3(f"Steps of {ended['job'] or 'the run'} of {wording.moment(ended['start'])}")
         words = ", ".join(f"{name} {second:,.0f} s" for name, second in zip(names, seconds, strict=True))
         yield graph(charts.durations(names, seconds), f"Duration of each step: {words}.")
     rows = [

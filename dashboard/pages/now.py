@@ -16,6 +16,7 @@ from parts import AGEING, FRESH, OLD, age, graph, heading, light, row, sentence,
 from dsgo import figures, notices, wording
 from dsgo.collection import Collection
 from dsgo.errors import NoProductionModel
+from dsgo.evaluation import month_zone
 from dsgo.review import utc
 
 PATH = "/"
@@ -78,7 +79,7 @@ def body(values: Mapping[str, Any], collection: Collection, board: Board, query:
 def _lights(value: InProduction, services: list[Any] | None) -> html.Section:
     production, now = value.production, pd.Timestamp.now("UTC")
     promoted, newest = utc(production.promoted_at), value.review.table.index[-1]
-    trained_to = utc(production.trained_to)
+    trained_to, zone = utc(production.trained_to), month_zone(value.review.info)
     lights = [
         _of_data("Newest value", newest, DATA_AGES, wording.moment(newest), production.synthetic),
         light(
@@ -91,7 +92,7 @@ def _lights(value: InProduction, services: list[Any] | None) -> html.Section:
             "Learned from",
             trained_to,
             MODEL_AGES,
-            f"{_date(production.trained_from)} to {_date(trained_to)}",
+            f"{_date(production.trained_from, zone)} to {_date(trained_to, zone)}",
             production.synthetic,
         ),
     ]
@@ -117,8 +118,8 @@ def _of_data(name: str, newest: Any, ages: tuple[pd.Timedelta, pd.Timedelta], fa
     return light(name, age(newest, *ages), fact, wording.days_ago(newest, pd.Timestamp.now("UTC")))
 
 
-def _date(moment: Any) -> str:
-    moment = utc(moment)
+def _date(moment: Any, zone: str) -> str:
+    moment = utc(moment).tz_convert(zone)
     return f"{moment.day} {moment:%B %Y}"
 
 
@@ -318,4 +319,5 @@ def _scores(review: Any, hours: pd.DatetimeIndex, production: Any) -> html.Div:
             )
         )
     kind = "synthetic" if production.synthetic else "recorded"
-    return table(f"Version {production.version}, {kind} data, {_date(hours[0])} to {_date(hours[-1])}", titles, rows)
+    first, last = (_date(hour, review.info["timezone"]) for hour in (hours[0], hours[-1]))
+    return table(f"Version {production.version}, {kind} data, {first} to {last}", titles, rows)

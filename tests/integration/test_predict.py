@@ -176,7 +176,7 @@ def test_2_production_forecasts_the_window_out_of_sample_and_again_changes_nothi
     predict: Predict, experiment: str, uris: dict[str, str], runs: list[str]
 ) -> None:
     promotion.promote(NAME, evidence(runs[0]))
-    assert "nothing to forecast" in predict(uris["first"])
+    assert "nothing is ahead: it has learned from all hours whose inputs are known" in predict(uris["first"])
     rows, window = said(), registry.load_predictions(runs[0], "window")
     assert sources(rows) == {("production", 1): len(window)}
     for target in COLLECTION.targets:

@@ -25,7 +25,7 @@ def nothing(run, path):
 
 def test_lines_of_the_process_and_its_children_are_kept_with_their_time_while_they_come(tmp_path, capfd):
     with (tmp_path / "log").open("ab", buffering=0) as log:
-        with flow.lines_named("learn", log):
+        with flow.lines_named(flow.label("learn"), log):
             os.write(1, b"own line\n")
             os.system("echo of a child; echo INFO mlflow: noise >&2")
         lines = (tmp_path / "log").read_text().splitlines()

@@ -22,6 +22,7 @@ from dsgo import predictions, step_run, tags
 from dsgo.command import main
 from dsgo.fallback import Answer, answer, without_newer
 from dsgo.figures import describe, png
+from dsgo.hours import rows_of
 from dsgo.predictions import EARLIER_VERSION, KEY, NAIVE, PRODUCTION
 from dsgo.tables import Dataset, read_dataset
 
@@ -48,7 +49,7 @@ def predict() -> None:
     rows = worth_recording(all_rows(given, dataset), dataset)
     log(rows, given, dataset)
     new = predictions.record(dataset.collection, rows.drop(columns="hindcast"), mlflow.active_run().info.run_id)
-    ahead = len(dataset.outlook) + len(given.late)
+    ahead = (len(dataset.outlook) + len(given.late)) * (pd.Timedelta(dataset.info["frequency"]) / pd.Timedelta("1h"))
     mlflow.log_metrics({"rows_new": new, "rows_unchanged": len(rows) - new, "hours_ahead": ahead})
     print(f"{new:,} rows are new, {len(rows) - new:,} are as they were", flush=True)
     used = given.version.run_id if given.source == PRODUCTION and not options.refused else ""
@@ -126,11 +127,12 @@ def log(rows: pd.DataFrame, given: Answer, dataset: Dataset) -> None:
     """Tell who has answered and why; the rows as tables and pictures."""
     name = given.source.replace("_", " ") + (f", version {given.version.version}" if given.version else "")
     ahead = f", {len(dataset.outlook):,} of them without a recorded value yet" if len(dataset.outlook) else ""
-    said = f"{len(given.table):,} hours after what it has learned from{ahead}"
+    rows_are = rows_of(dataset.info)
+    said = f"{len(given.table):,} {rows_are} after what it has learned from{ahead}"
     if not len(given.table):
-        said = "nothing to forecast: it has learned from every hour, and there is no weather ahead"
+        said = f"nothing is ahead: it has learned from all {rows_are} whose inputs are known"
     if len(given.late):
-        said += f"; the naive baseline: {len(given.late):,} hours after all that is known"
+        said += f"; the naive baseline: {len(given.late):,} {rows_are} after all that is known"
     print(f"{name}: {said}", flush=True)
     mlflow.set_tag(tags.NOTE, "\n\n".join([f"**{name}**: {said}", *given.why]))
     with TemporaryDirectory(prefix="dsgo-predict-") as folder:
