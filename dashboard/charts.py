@@ -43,7 +43,6 @@ HATCH_OPACITY = 0.45  # fainter than the line within it
 OF_KINDS = dict(zip(KINDS, (VERMILION, SERIES[4], BLUE, GREY), strict=True))
 PATTERNS = dict(zip(KINDS, ("", "x", "/", "."), strict=True))  # bars are told apart without colours too
 NUMBER = ",.3~r"  # three digits
-AT_MOST = "%{y:" + NUMBER + "} "
 
 
 def base(height: int) -> go.Figure:
@@ -136,7 +135,8 @@ def _through_time(
     spread, of = {}, ""
     if shown.width:
         spread = {"customdata": _packed(np.stack([shown.low, shown.high], axis=-1))}
-        of = f" (mean of {shown.width}; %{{customdata[0]:{NUMBER}}} to %{{customdata[1]:{NUMBER}}})"
+        number = _number(shown.high)
+        of = f" (mean of {shown.width}; %{{customdata[0]:{number}}} to %{{customdata[1]:{number}}})"
     curves.append(_line(shown, RECORDED, unit + of, at) | spread)
     return curves, shown.width
 
@@ -266,6 +266,11 @@ def realised_errors(history: pd.DataFrame, timezone: str) -> go.Figure | None:
     return figure
 
 
+def _number(values: np.ndarray) -> str:
+    """How to write values of this size: to three digits, but none is left out before the decimal point."""
+    return ",.0f" if np.nanmax(np.abs(values), initial=0) >= 1000 else NUMBER
+
+
 def _line(shown: Buckets, line: Line, words: str, at: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "scatter",
@@ -275,7 +280,7 @@ def _line(shown: Buckets, line: Line, words: str, at: dict[str, Any]) -> dict[st
         "name": line.name,
         "legendgroup": line.name,
         "line": {"color": line.colour, "width": line.width},
-        "hovertemplate": f"{AT_MOST}{words}<extra>%{{fullData.name}}</extra>",
+        "hovertemplate": f"%{{y:{_number(shown.mean)}}} {words}<extra>%{{fullData.name}}</extra>",
         **at,
     }
 

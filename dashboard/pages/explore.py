@@ -192,7 +192,7 @@ def install(app: Dash, board: Board) -> None:
         trigger = f"explore-{pressed}" if pressed else str(ctx.triggered_id or "")
         if not pressed and trigger.removeprefix("explore-") not in controls and not _zoomed(trigger, relayout):
             trigger = f"explore-{_changed(controls, search, answered)}"  # likewise what was typed or chosen
-        asked = _asked(trigger, view, history, columns, by, first, last, years, relayout)
+        asked = _asked(trigger.removeprefix("explore-"), view, history, controls, relayout)
         query = asked.query(collection)
         if CSV + query == shown:  # what is there already: the echo of an answer in the controls
             if pressed:
@@ -266,34 +266,26 @@ def _zoomed(trigger: str, relayout: Mapping[str, Any] | None) -> bool:
 
 
 def _asked(
-    trigger: str,
-    view: View,
-    history: History,
-    columns: list[str] | None,
-    by: str | None,
-    first: str | None,
-    last: str | None,
-    years: list[str] | None,
-    relayout: Mapping[str, Any] | None,
+    used: str, view: View, history: History, controls: Mapping[str, Any], relayout: Mapping[str, Any] | None
 ) -> View:
-    """What is asked for: the view of the address, changed by the control that was used."""
-    control = trigger.removeprefix("explore-")
-    if control in BUTTONS:
-        return BUTTONS[control][1](view, history)
-    if control == "columns" and columns:
-        return replace(view, columns=tuple(name for name in columns if name in history.names)[:MOST_COLUMNS])
-    if control == "by" and by in (TIME, YEARS):
-        return replace(view, by=by)
-    if control == "from" and first:
-        return view.between(pd.Timestamp(first), max(view.last, pd.Timestamp(first) + DAY), history)
-    if control == "to" and last:
-        end = pd.Timestamp(last) + DAY
+    """What is asked for: the view of the address, changed by what was used: a control, a button or the graph."""
+    if used in BUTTONS:
+        return BUTTONS[used][1](view, history)
+    value = controls.get(used)
+    if used == "columns" and value:
+        return replace(view, columns=tuple(name for name in value if name in history.names)[:MOST_COLUMNS])
+    if used == "by" and value in (TIME, YEARS):
+        return replace(view, by=value)
+    if used == "from" and value:
+        return view.between(pd.Timestamp(value), max(view.last, pd.Timestamp(value) + DAY), history)
+    if used == "to" and value:
+        end = pd.Timestamp(value) + DAY
         return view.between(min(view.first, end - DAY), end, history)
-    if control == "years" and years:
+    if used == "years" and value:
         return replace(
-            view, years=tuple(sorted(int(year) for year in years if int(year) in history.years))[:MOST_YEARS]
+            view, years=tuple(sorted(int(year) for year in value if int(year) in history.years))[:MOST_YEARS]
         )
-    if control == "graph" and relayout and view.by == TIME:
+    if used == "graph" and relayout and view.by == TIME:
         ends = [relayout.get(f"xaxis.range[{place}]") for place in (0, 1)]
         if all(ends):
             return view.between(*(pd.Timestamp(end) for end in ends), history)
@@ -316,7 +308,7 @@ def _words(view: View, width: str, value: InProduction) -> str:
         span += "; shaded: lowest to highest value in it" if width else ". Each point: one value"
     forecast = f" Forecasts: version {value.production.version}, out of sample." if view.by == TIME else ""
     if view.by == TIME and any(history.by_source(name, view.first, view.last) for name in view.columns):
-        forecast += " Dashed: as issued, for hours that are not recorded."
+        forecast += " Dashed: as issued, where that version has none out of sample."
     return f"{names}. {kind.capitalize()} data, {span}.{forecast}"
 
 

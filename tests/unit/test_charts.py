@@ -44,6 +44,13 @@ def test_wide_buckets_show_lowest_to_highest_and_no_interval():
     assert len(unpacked(curves[2]["y"])) <= 100
 
 
+@pytest.mark.parametrize(
+    ("values", "written"), [([0.0123, 43.21], ",.3~r"), ([np.nan, -4532.1], ",.0f"), ([np.nan], ",.3~r")]
+)
+def test_hovering_leaves_out_no_digit_before_the_decimal_point(values, written):
+    assert charts._number(np.array(values)) == written
+
+
 def test_a_band_is_closed_around_each_stretch_and_parted_by_gaps():
     times = pd.date_range("2016-06-01", periods=5, freq="1h").to_numpy()
     low = np.array([1, 2, np.nan, 4, 5])
