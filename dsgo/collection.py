@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
@@ -185,6 +186,10 @@ def _check(content: Any, path: Path) -> None:
             raise DataError(path, f"dataset.{key}: must be 1 or more.")
     if "least_days" in dataset["backtest"]:
         _typed(content, "dataset.backtest.least_days", int, path)
+        if dataset["backtest"]["least_days"] < 1:
+            raise DataError(path, "dataset.backtest.least_days: must be 1 or more.")
+    if "calendar" in dataset:
+        _check_calendar(content, path)
     for name in dataset["columns"]:
         prefix = f"dataset.columns.{name}"
         for key, kind in REQUIRED_OF_A_COLUMN.items():
@@ -200,6 +205,30 @@ def _check(content: Any, path: Path) -> None:
     for role in ("target", "input"):
         if not columns_of(dataset, role):
             raise DataError(path, f"dataset.columns: no column has the role {role}.")
+
+
+def _check_calendar(content: Any, path: Path) -> None:
+    """The keys that `process_data` asks for holidays with, and the dates that `dsgo.working_days` goes by."""
+    for key, kind in {"country": str, "subdivision": str, "break": list, "school_holidays": list}.items():
+        _typed(content, f"dataset.calendar.{key}", kind, path)
+    calendar = content["dataset"]["calendar"]
+    ends = _dates([f"2000-{day}" for day in calendar["break"]])
+    if len(ends) != 2 or ends[0] <= ends[1]:
+        asked = 'a first and a last day across the turn of the year, such as ["12-24", "01-06"].'
+        raise DataError(path, f"dataset.calendar.break: {calendar['break']!r} cannot be used.", f"Write {asked}")
+    for pair in calendar["school_holidays"]:
+        ends = _dates(pair) if isinstance(pair, list) else []
+        if len(ends) != 2 or ends[0] > ends[1]:
+            asked = 'the first and the last day, such as ["2012-03-31", "2012-04-15"].'
+            raise DataError(path, f"dataset.calendar.school_holidays: {pair!r} cannot be used.", f"Write {asked}")
+
+
+def _dates(texts: Sequence[Any]) -> list[date]:
+    """The dates written as ISO 8601; none if one of them is no such text."""
+    try:
+        return [date.fromisoformat(text) for text in texts]
+    except (TypeError, ValueError):
+        return []
 
 
 def _typed(content: Mapping[str, Any], key: str, kind: type, path: Path) -> None:

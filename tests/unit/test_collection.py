@@ -34,6 +34,12 @@ def changed(tmp_path, change):
     return path
 
 
+def with_calendar(**other):
+    """A change that adds a calendar which is right but for `other`."""
+    right = {"country": "AU", "subdivision": "VIC", "break": ["12-24", "01-06"], "school_holidays": []}
+    return lambda content: content["dataset"].update(calendar={**right, **other})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -49,6 +55,20 @@ def changed(tmp_path, change):
         (
             lambda c: c["dataset"]["backtest"].update(least_days="180d"),
             r"dataset\.backtest\.least_days: '180d' is of the wrong type",
+        ),
+        (lambda c: c["dataset"]["backtest"].update(least_days=0), r"least_days: must be 1 or more"),
+        (lambda c: c["dataset"].update(calendar={}), r"the key dataset\.calendar\.country is missing"),
+        (with_calendar(country=61), r"calendar\.country: 61 is of the wrong type"),
+        (
+            with_calendar(**{"break": ["01-06", "12-24"]}),
+            r"calendar\.break: \['01-06', '12-24'\] cannot be used\..*turn",
+        ),
+        (with_calendar(**{"break": ["12-24"]}), r"calendar\.break: \['12-24'\] cannot be used"),
+        (with_calendar(**{"break": ["12-24", "02-30"]}), r"calendar\.break: .*'02-30'.* cannot be used"),
+        (with_calendar(school_holidays=["2012-03-31"]), r"school_holidays: '2012-03-31' cannot be used"),
+        (
+            with_calendar(school_holidays=[["2012-04-15", "2012-03-31"]]),
+            r"school_holidays: .*2012-04-15.* cannot be used",
         ),
         (lambda c: c["dataset"]["window"].update(months=0), r"dataset\.window\.months: must be 1 or more"),
         (lambda c: c["dataset"]["columns"]["wind_GW"].pop("unit"), r"dataset\.columns\.wind_GW\.unit is missing"),

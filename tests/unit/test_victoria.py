@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +50,16 @@ def raw(step) -> sources.RawTable:
 def of_2013(step, raw) -> Dataset:
     """A day ahead."""
     return step.compute(raw, DAY_AHEAD, "2013")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"country": "ZZ"}, "Country ZZ not available"), ({"subdivision": "XXX"}, "subdivision XXX")]
+)
+def test_a_place_whose_holidays_nobody_knows_is_refused_by_file_and_key(step, wrong, message):
+    dataset = MONTH_AHEAD.dataset
+    collection = replace(MONTH_AHEAD, dataset={**dataset, "calendar": {**dataset["calendar"], **wrong}})
+    with pytest.raises(DataError, match=rf"collection\.yaml: dataset\.calendar: .*{message}"):
+        step.with_holidays(collection, 2012, 2012)
 
 
 def local(dataset: Dataset) -> pd.DatetimeIndex:

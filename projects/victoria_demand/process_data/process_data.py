@@ -101,7 +101,10 @@ def with_holidays(collection: Collection, first: int, last: int) -> dict:
     """`dataset` of the collection, its calendar with the public holidays from the year before the data to ten after."""
     calendar = collection.dataset["calendar"]
     span = range(first - 1, last + HOLIDAYS_TO + 1)
-    public = holidays.country_holidays(calendar["country"], subdiv=calendar["subdivision"], years=span)
+    try:
+        public = holidays.country_holidays(calendar["country"], subdiv=calendar["subdivision"], years=span)
+    except NotImplementedError as error:  # the library's word for a place that it does not know
+        raise DataError(collection.path, f"dataset.calendar: {error}") from error
     dates = sorted(day.isoformat() for day in public if day.year in span)
     return {**collection.dataset, "calendar": {**calendar, "holidays": dates}}
 
