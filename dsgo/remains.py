@@ -61,8 +61,14 @@ def marked(settings: Settings, collection: str) -> Iterator[None]:
     Raises:
         DSGoError: a process does not end even when killed.
     """
-    # Python's keeper of semaphores is to outlive them: a second one complains of each that it was never told of.
+    # Python's keeper of semaphores is to outlive them: a second one complains of each that it was never told of. This one says
+    # nothing of those that a killed process leaves: it cleans them up.
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker:UserWarning"
     resource_tracker.ensure_running()
+    del os.environ["PYTHONWARNINGS"]
+    if before is not None:
+        os.environ["PYTHONWARNINGS"] = before
     os.environ[MARK] = collection
     try:
         yield
