@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,24 +37,32 @@ class Place:
 
     file: str
     first_line: int | None = None  # line of the first data row, when the table is a text file
+    called: Mapping[str, str] = field(default_factory=dict)  # names of columns → those of the table's own
 
     def error(self, column: str | None, position: int | None, problem: str, remedy: str = "") -> DataError:
         """The error for a fault at a position (0 is the first data row)."""
+        column = None if column is None else self.name(column)
         if position is None:
             return DataError(self.file, problem, remedy, column=column)
         line = "" if self.first_line is None else f"line {self.first_line + position}: "
         return DataError(self.file, line + problem, remedy, column=column, row=int(position) + 1)
+
+    def name(self, column: str) -> str:
+        """What the table itself calls a column."""
+        return self.called.get(column, column)
 
 
 def require_columns(frame: pd.DataFrame, columns: list[str], place: Place) -> None:
     """Raise a DataError when there is no row, or a column is missing or comes twice; it lists the columns that there are."""
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        there = ", ".join(map(str, frame.columns)) or "none"
+        there = ", ".join(place.name(str(column)) for column in frame.columns) or "none"
         stem = missing[0].rsplit("_", 1)[0]
         other = [c for c in map(str, frame.columns) if c not in columns and c.rsplit("_", 1)[0] == stem]
         remedy = f"Is {other[0]} meant, in another unit? Convert and rename it." if other else "Add it or rename it."
-        raise place.error(missing[0], None, f"missing: {', '.join(missing)}; there are {there}.", remedy)
+        raise place.error(
+            missing[0], None, f"missing: {', '.join(map(place.name, missing))}; there are {there}.", remedy
+        )
     if not frame.columns.is_unique and (
         twice := [c for c in columns if c in frame.columns[frame.columns.duplicated()]]
     ):

@@ -18,6 +18,7 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,12 @@ def read_raw_csv(path: Path | str, name: str | None = None) -> tuple[pd.DataFram
 
 
 def clean(
-    frame: pd.DataFrame, spec: Mapping[str, Any], *, file: str, first_line: int | None = None
+    frame: pd.DataFrame,
+    spec: Mapping[str, Any],
+    *,
+    file: str,
+    first_line: int | None = None,
+    called: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[pd.DataFrame, list[Repair]]:
     """Check and mend a raw table.
 
@@ -94,6 +100,7 @@ def clean(
         spec: `dataset` of a collection.
         file: what to call the table in an error.
         first_line: line of the first data row, when the table was read from a text file.
+        called: columns as the collection calls them → as the file does, where that is otherwise; for what is said of them.
 
     Returns:
         The table of a dataset (see `dsgo.tables`), with the outlook as its last rows, whose targets are missing, and a list
@@ -102,7 +109,7 @@ def clean(
     Raises:
         DataError: the table cannot be trusted; see the module.
     """
-    place, columns, time = Place(file, first_line), list(spec["columns"]), spec["timestamp"]
+    place, columns, time = Place(file, first_line, called), list(spec["columns"]), spec["timestamp"]
     require_columns(frame, [time, *columns], place)
     repairs: list[Repair] = []
     extra = [str(column) for column in frame.columns if column not in (time, *columns)]

@@ -25,6 +25,9 @@ class RawTable:
     synthetic: bool
     first_line: int | None = None  # where the first row stands, when it is a text file
     repairs: list[Repair] = field(default_factory=list)
+    called: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the collection's names → the file's own, where they differ
 
 
 def raw_table(
@@ -83,7 +86,8 @@ def require_text(file: Path, url: str) -> None:
 
 def _csv(path: Path, kind: str, name: str, rename: Mapping[str, str]) -> RawTable:
     frame, repairs = read_raw_csv(path, name=name)
-    frame = frame.rename(columns={theirs: ours for theirs, ours in rename.items() if ours not in frame})
+    called = {ours: theirs for theirs, ours in rename.items() if ours not in frame}
+    frame = frame.rename(columns={theirs: ours for ours, theirs in called.items()})
     short = name if kind == "url" else path.name  # where a file lies says nothing of what is in it
     source = {"kind": kind, "name": short, "sha256": download.sha256(path)}
-    return RawTable(frame, source, synthetic=False, first_line=2, repairs=repairs)
+    return RawTable(frame, source, synthetic=False, first_line=2, repairs=repairs, called=called)

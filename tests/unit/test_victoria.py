@@ -260,8 +260,18 @@ def test_a_file_without_a_temperature_is_refused_by_column(step, table, tmp_path
     path = tmp_path / "victoria.csv"
     path.write_bytes(sources.to_csv(table[["Time", "Demand"]].iloc[:100]))
     raw = sources.raw_table(str(path), settings.load({}), {}, rename=step.RAW_COLUMNS)
-    with pytest.raises(DataError, match=r"victoria\.csv, column temperature: missing"):
+    with pytest.raises(
+        DataError, match=r"victoria\.csv, column Temperature: missing: Temperature; there are Time, Demand"
+    ):
         step.compute(raw, DAY_AHEAD, "2012")
+
+
+def test_a_fault_is_told_by_the_name_that_the_file_has_for_its_column(step, table, tmp_path):
+    path = tmp_path / "victoria.csv"
+    table.head(100).assign(Demand=["much", *table["Demand"].head(99)]).to_csv(path, index=False)
+    raw = sources.raw_table(str(path), settings.load({}), {}, rename=step.RAW_COLUMNS)
+    with pytest.raises(DataError, match=r"victoria\.csv, column Demand, row 1: line 2: 'much' is no number"):
+        step.compute(raw, MONTH_AHEAD, "2012")
 
 
 def test_holidays_of_the_recorded_file_are_ours_but_for_easter_saturday(step, shared_data):

@@ -53,7 +53,7 @@ def compute(raw: sources.RawTable, collection: Collection, year: str) -> tables.
     """
     columns = {name: collection.columns[name] for name in RAW_COLUMNS.values() if name in collection.columns}
     recorded = {**collection.dataset, "columns": columns}
-    table, repairs = clean(raw.frame, recorded, file=raw.source["name"], first_line=raw.first_line)
+    table, repairs = clean(raw.frame, recorded, file=raw.source["name"], first_line=raw.first_line, called=raw.called)
     if (
         DAY_BEFORE in collection.columns
     ):  # of the whole table: the first day of a year knows the last one of the year before
