@@ -297,7 +297,7 @@ def execute(
         steps, done = waiting[part]
         said = runs.begin(part, done)
         failed = [flow.step_of(key, collection.name) for key in through(said)]
-        if left := stopgap.step_left(steps, job, failed):
+        if not runs.stopped.is_set() and (left := stopgap.step_left(steps, job, failed)):
             _predict_all_the_same(left, collection.name, said)
         runs.end(said[flow.PARENT], failed)
         return failed
@@ -309,7 +309,7 @@ def execute(
 
     try:
         with remains.marked(settings, collection.name):
-            failed = list(dict.fromkeys(_in_a_thread(settings, collection, all_parts)))
+            failed = list(dict.fromkeys(_in_a_thread(settings, collection, all_parts, runs.stopped)))
     except BaseException:
         runs.mark_killed()
         raise
@@ -430,7 +430,9 @@ def explain(settings: Settings, *, collection: str, data: str, level: str, job: 
     return 0
 
 
-def _in_a_thread(settings: Settings, collection: Collection, work: Callable[[], list[str]]) -> list[str]:
+def _in_a_thread(
+    settings: Settings, collection: Collection, work: Callable[[], list[str]], stopped: threading.Event
+) -> list[str]:
     """What `work` returns, in which Dagster runs steps.
 
     Dagster works in a thread: in the main one it takes signals for itself, and goes on to the next steps when an interrupt
@@ -448,6 +450,7 @@ def _in_a_thread(settings: Settings, collection: Collection, work: Callable[[], 
     try:
         return outcome.result()
     except BaseException:
+        stopped.set()
         # Dagster may start another worker for each that is killed. None gets as far as a run: importing takes seconds.
         deadline = time.monotonic() + END_S
         while not outcome.done() and time.monotonic() < deadline:

@@ -31,6 +31,8 @@ class PipelineRuns:
         self._client, self._experiment_id, self._collection = client, experiment_id, collection
         self._about, self._lock = dict(about), threading.Lock()
         self._open: list[str] = []
+        self.stopped = threading.Event()
+        """To be set before the steps of a pipeline that is to stop are ended: then they have not failed, and no run ends so."""
         self.first = ""
         """Id of the run above all, or of the only one; empty before it has begun."""
         if several:
@@ -53,7 +55,9 @@ class PipelineRuns:
         }
 
     def end(self, run_id: str, failed: Sequence[str]) -> None:
-        """End a run; `failed` has what has failed in it."""
+        """End a run; `failed` has what has failed in it. Where the pipeline has been stopped, it stays open."""
+        if self.stopped.is_set():
+            return
         self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
         with self._lock:
             self._open.remove(run_id)
@@ -67,7 +71,7 @@ class PipelineRuns:
         """Mark those that are open; their steps have been ended. Where the server does not answer, the next pipeline does it."""
         os.environ[RETRIES] = "1"  # not minutes, when all is to end
         try:
-            for run_id in self._open:
+            for run_id in list(self._open):
                 self._client.set_terminated(run_id, "KILLED")
             remains.end_runs(self._client, self._experiment_id)
         except MlflowException as error:
