@@ -464,7 +464,7 @@ def test_the_ledger_shows_promotions_refusals_and_rollbacks(visit, registry):
 def test_health_shows_servers_runs_and_quality(visit, registry):
     registry.servers = make_services(tracking="down")
     page = visit.go("/health")
-    shows(page, "■ down", "● up", "Steps of the run of 4 July 2016, 11:50 UTC", "120 s", "recorded")
+    shows(page, "■ down", "● up", "Steps of training of 4 July 2016, 11:50 UTC", "120 s", "recorded")
     expect(page.locator(".barlayer .point")).to_have_count(2)
     shows(page, "Every month has every value.", "repeated hour", "kept the first", "27 October 2013, 01:00 UTC")
     shows(page, "Of 2,112 time stamps")

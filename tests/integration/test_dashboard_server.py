@@ -76,7 +76,7 @@ def test_everything_of_a_real_system_is_shown(dsgo, first, servers, browser):
             "/": ("Recorded data", "Scores of these days", "Learned from"),
             "/explore": ("Each point", "Recorded data", "80 % interval"),
             "/models": ("by season", "What wind_GW is forecast from", "Production"),
-            "/health": ("Steps of the run of", "process_data", "time stamps"),
+            "/health": ("Steps of training of", "process_data", "time stamps"),
         }.items():
             page.goto(f"{servers.dashboard_url}{path}?collection=wind_solar&from=2015-06-01&to=2015-06-08")
             for word in words:
