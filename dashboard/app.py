@@ -194,9 +194,9 @@ def create_app(current: Settings, system: Any = None, *, recheck: float = RECHEC
 
 
 def chosen(search: str | None, board: Board) -> str | None:
-    """The collection that the address names, else the first there is."""
+    """The collection that the address names, else the board's own choice."""
     named = parse_qs((search or "").lstrip("?")).get("collection")
-    return named[0] if named else next(iter(board.collections), None)
+    return named[0] if named else board.default()
 
 
 def read(page: Any, collection: str | None, query: Mapping[str, str], board: Board) -> dict[str, Reading]:

@@ -74,6 +74,20 @@ class Board:
         self.log = system.log
         self.evaluation = functools.lru_cache(EVALUATIONS)(self._evaluation)
 
+    def default(self) -> str | None:
+        """The collection to show where nobody has named one: the first that has a model in Production, as far as is known.
+
+        One that has still to answer goes before one that has none.
+        """
+
+        def rank(name: str) -> int:
+            if name not in self.production:  # its file is broken
+                return 2
+            value = self.production[name].read().value
+            return 0 if isinstance(value, InProduction) else 1 if value is None else 2
+
+        return min(self.collections, key=rank, default=None)
+
     def _evaluation(self, collection: str, run_id: str) -> Latest:
         """The evaluation of one run of a collection."""
         ask = partial(self._system.evaluation, collection, run_id)

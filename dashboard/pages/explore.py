@@ -240,7 +240,7 @@ def install(app: Dash, board: Board) -> None:
 def _value(search: str | None, board: Board) -> tuple[str, InProduction | None]:
     """The collection that an address names and what is in Production for it, if that has been read."""
     named = parse_qs((search or "").lstrip("?")).get("collection")
-    collection = named[0] if named else next(iter(board.collections), "")
+    collection = named[0] if named else board.default() or ""
     source = board.production.get(collection)
     value = None if source is None else source.read().value
     return collection, value if isinstance(value, InProduction) else None

@@ -54,6 +54,14 @@ def board():
     return registry, Board(load(), registry, every=0.0)
 
 
+def test_a_page_without_a_named_collection_shows_the_first_that_has_a_model_in_production(board):
+    _, board = board
+    assert next(iter(board.collections)) != "wind_solar"  # else this would say nothing
+    for name, latest in board.production.items():
+        until(latest, lambda value, name=name: isinstance(value, InProduction) == (name == "wind_solar"))
+    assert board.default() == "wind_solar"
+
+
 def alarm(kind="data"):
     return findings.Finding(kind, "windspeed", "level", LAST, LAST, 4.5, 3.0, True, "windspeed: too high.")
 
