@@ -76,7 +76,7 @@ def run(settings: Settings, *, collection: str, data: str, level: str = "PROD") 
         f"{learned[0]} to {learned[1]}, "
         f"{'SYNTHETIC data' if champion.synthetic else 'recorded data'}"
     )
-    for name, place in addresses(settings, written).items():
+    for name, place in addresses(settings, collection, written).items():
         _say(f"{name:<16} {place}")
     _complain(failed)
     _say(f"done in {time.monotonic() - started:.0f} s")
@@ -515,10 +515,10 @@ def start_report(settings: Settings, collection: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def addresses(settings: Settings, report: str) -> Mapping[str, str]:
+def addresses(settings: Settings, collection: str, report: str) -> Mapping[str, str]:
     """Where everything is."""
     return {
-        "Dashboard": settings.dashboard_url,
+        "Dashboard": f"{settings.dashboard_url}/?collection={collection}",
         "Tracking": settings.tracking_uri,
         "REST endpoint": f"{settings.serve_url}/invocations",
         "Artifacts": settings.artifact_root,
